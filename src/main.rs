@@ -1,0 +1,2 @@
+//! homeostat.
+fn main() {}

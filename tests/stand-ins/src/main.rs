@@ -1,0 +1,2 @@
+//! Stand-ins.
+fn main() {}
