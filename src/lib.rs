@@ -1,1 +1,9 @@
-//! homeostat.
+//! homeostat keeps a Docker Compose stack in its desired state.
+//!
+//! The data flows one way: files become [`desired`] state, the engine's answers become
+//! [`observed`] state, [`plan`] compares them without any effect, [`execute`] walks the plan, and
+//! [`controller`] does so again whenever something may have changed.
+#![forbid(unsafe_code)]
+
+pub mod compose;
+pub mod sensitive;

@@ -1,2 +1,2 @@
-//! homeostat.
+//! The `homeostat` binary: parses arguments, calls the library, maps the exit code.
 fn main() {}
