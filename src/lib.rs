@@ -5,5 +5,9 @@
 //! [`controller`] does so again whenever something may have changed.
 #![forbid(unsafe_code)]
 
+pub mod clock;
 pub mod compose;
+pub mod engine;
+pub mod observed;
+pub mod probe;
 pub mod sensitive;
