@@ -7,7 +7,9 @@
 
 pub mod clock;
 pub mod compose;
+pub mod desired;
 pub mod engine;
 pub mod observed;
+pub mod plan;
 pub mod probe;
 pub mod sensitive;

@@ -1,0 +1,46 @@
+//! What the past contributes to a plan. Rebuilt from the journal at start.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::step::Resource;
+use crate::clock::{Mono, Timestamp};
+use crate::engine::ContainerId;
+use crate::observed::Slot;
+
+/// What the past contributes to a plan.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Memory {
+    /// Failures in a row and when to try again, by slot.
+    pub backoff: BTreeMap<Slot, Backoff>,
+    /// The same for networks, volumes and images.
+    pub resource_backoff: BTreeMap<Resource, Backoff>,
+    /// Jobs that ended well, by service: (configuration hash, image ID).
+    pub jobs: BTreeMap<String, (String, String)>,
+    /// Resources that a running step works on: hands off.
+    pub busy: BTreeSet<Resource>,
+    /// References that were pulled for this generation.
+    pub pulled: BTreeSet<String>,
+    /// Containers that we made and whose replacement we may finish at once.
+    pub owned: BTreeSet<ContainerId>,
+    /// Services that stay as they are, with the reason (by hand, paused).
+    pub holds: BTreeMap<String, String>,
+    /// Hash that we last applied, by service.
+    pub applied: BTreeMap<String, String>,
+    /// When something last happened to a slot's containers.
+    pub touched: BTreeMap<Slot, Timestamp>,
+    /// When a service became the one that others softly wait for.
+    pub down_since: BTreeMap<String, Mono>,
+}
+
+/// Failures in a row of one slot or resource.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Backoff {
+    /// How many.
+    pub failures: u32,
+    /// Don't try before this.
+    pub not_before: Mono,
+    /// Why the last one failed, for people; no secrets.
+    pub last: String,
+    /// Ready since, in the present run.
+    pub ready_since: Option<Mono>,
+}

@@ -1,0 +1,190 @@
+//! What was not done, why, and until when; and how each service stands.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::step::Resource;
+use crate::clock::Mono;
+use crate::engine::ContainerId;
+use crate::observed::Slot;
+
+/// What a plan leaves undone, and how everything stands.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Report {
+    /// What waits, is blocked or is left alone, and why.
+    pub entries: Vec<Entry>,
+    /// How each slot stands.
+    pub slots: BTreeMap<Slot, SlotReport>,
+    /// Plan again no later than this, even if nothing happens.
+    pub wake: Option<Mono>,
+}
+
+impl Report {
+    /// Plan again at `at` at the latest.
+    pub fn wake_at(&mut self, at: Mono) {
+        self.wake = Some(self.wake.map_or(at, |w| w.min(at)));
+    }
+
+    /// Every slot is ready, completed or needs nothing.
+    pub fn settled(&self) -> bool {
+        self.slots.values().all(|s| s.status.is_settled())
+            && !self.entries.iter().any(|e| e.standing.is_pending())
+    }
+}
+
+/// One line of the report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// What it is about.
+    pub resource: Resource,
+    /// How it stands.
+    pub standing: Standing,
+}
+
+/// Why something isn't done, or is left alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// Something else must come first.
+    WaitingOn(String),
+    /// A person wants it so.
+    Held(String),
+    /// Somebody must clear the way.
+    Blocked(String),
+    /// The next attempt comes later.
+    Backoff {
+        /// Attempts that failed in a row.
+        failures: u32,
+        /// Time until the next one.
+        remaining: Duration,
+        /// Why the last one failed.
+        last: String,
+    },
+    /// A step on it is running.
+    InProgress,
+    /// Worth knowing, nothing to do.
+    Notice(String),
+}
+
+impl Standing {
+    /// It may clear by itself or by a step under way.
+    pub const fn is_pending(&self) -> bool {
+        matches!(self, Self::WaitingOn(_) | Self::Backoff { .. } | Self::InProgress)
+    }
+}
+
+/// How a slot stands, in one word. A slot has exactly one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SlotStatus {
+    /// Serves.
+    Ready,
+    /// Runs, not ready yet.
+    Starting,
+    /// Serves, but Docker's healthcheck and the driver disagree, or a model is missing.
+    Degraded,
+    /// Runs and doesn't serve.
+    Unhealthy,
+    /// Made, not running, to be started.
+    Stopped,
+    /// Not there.
+    Missing,
+    /// Waits for a dependency, for room or for a backoff.
+    Waiting,
+    /// A person stopped it.
+    Held,
+    /// Frozen.
+    Paused,
+    /// A job that ended well.
+    Completed,
+    /// Nobody can tell.
+    #[default]
+    Unknown,
+}
+
+impl SlotStatus {
+    /// All of them, in the order of their declaration.
+    pub const ALL: [Self; 11] = [
+        Self::Ready,
+        Self::Starting,
+        Self::Degraded,
+        Self::Unhealthy,
+        Self::Stopped,
+        Self::Missing,
+        Self::Waiting,
+        Self::Held,
+        Self::Paused,
+        Self::Completed,
+        Self::Unknown,
+    ];
+
+    /// The word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Starting => "starting",
+            Self::Degraded => "degraded",
+            Self::Unhealthy => "unhealthy",
+            Self::Stopped => "stopped",
+            Self::Missing => "missing",
+            Self::Waiting => "waiting",
+            Self::Held => "held",
+            Self::Paused => "paused",
+            Self::Completed => "completed",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// Nothing more is expected to happen.
+    pub const fn is_settled(self) -> bool {
+        matches!(self, Self::Ready | Self::Degraded | Self::Completed | Self::Held | Self::Paused)
+    }
+}
+
+impl fmt::Display for SlotStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// How a slot stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SlotReport {
+    /// In one word.
+    pub status: SlotStatus,
+    /// Why, for people; empty when the word says it all.
+    pub message: String,
+    /// Its container, if it has one.
+    pub container: Option<ContainerId>,
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::WaitingOn(what) => write!(f, "waiting_on({what})"),
+            Self::Held(why) => write!(f, "held({why})"),
+            Self::Blocked(why) => write!(f, "blocked({why})"),
+            Self::Backoff { failures, remaining, last } => {
+                let tenths = remaining.as_millis().div_ceil(100);
+                write!(f, "backoff({failures} failed")?;
+                if !last.is_empty() {
+                    write!(f, ": {last}")?;
+                }
+                write!(f, "; next in {}.{} s)", tenths / 10, tenths % 10)
+            }
+            Self::InProgress => f.write_str("in_progress"),
+            Self::Notice(what) => write!(f, "notice({what})"),
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for entry in &self.entries {
+            writeln!(f, "{}: {}", entry.resource, entry.standing)?;
+        }
+        Ok(())
+    }
+}

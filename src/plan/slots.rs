@@ -1,0 +1,90 @@
+//! Which container stands for which slot, and which are too many.
+
+use std::collections::BTreeMap;
+
+use super::Planner;
+use crate::compose::types::Service;
+use crate::observed::{Container, ContainerState, Slot};
+
+/// The containers of one service, sorted into its slots.
+pub(super) struct Assignment<'a> {
+    /// Every wanted slot with its containers, the best first.
+    pub slots: Vec<(Slot, Vec<&'a Container>)>,
+    /// Containers beyond the wanted scale.
+    pub surplus: Vec<&'a Container>,
+}
+
+impl<'a> Planner<'a> {
+    /// Existing numbers are kept, lowest first; gaps fill up from 1.
+    pub(super) fn assign(&self, service: &Service, wanted_hash: Option<&str>) -> Assignment<'a> {
+        let mut groups: BTreeMap<u32, Vec<&'a Container>> = BTreeMap::new();
+        for container in self.by_service.get(service.name.as_str()).into_iter().flatten() {
+            if container.number > 0 {
+                groups.entry(container.number).or_default().push(container);
+            }
+        }
+        let scale = service.scale as usize;
+        let mut numbers: Vec<u32> = groups.keys().copied().take(scale).collect();
+        let mut next = 1;
+        while numbers.len() < scale {
+            if !numbers.contains(&next) {
+                numbers.push(next);
+            }
+            next += 1;
+        }
+        numbers.sort_unstable();
+        let slots = numbers
+            .into_iter()
+            .map(|number| {
+                let mut group = groups.remove(&number).unwrap_or_default();
+                group.sort_by_key(|c| std::cmp::Reverse(rank(c, wanted_hash)));
+                let slot = Slot {
+                    project: self.desired.project.name.clone(),
+                    service: service.name.clone(),
+                    number,
+                };
+                (slot, group)
+            })
+            .collect();
+        Assignment { slots, surplus: groups.into_values().flatten().collect() }
+    }
+}
+
+/// The better a container can stand for its slot, the higher.
+fn rank<'c>(container: &'c Container, wanted_hash: Option<&str>) -> impl Ord + use<'c> {
+    let usable = !matches!(container.state, ContainerState::Removing | ContainerState::Dead);
+    let matches = wanted_hash.is_some() && container.config_hash.as_deref() == wanted_hash;
+    (usable, matches, container.created, container.id.0.as_str())
+}
+
+/// The name that a slot's container has in Compose.
+pub(super) fn container_name(project: &str, service: &Service, number: u32) -> String {
+    match &service.container_name {
+        Some(name) => name.clone(),
+        None => format!("{project}-{}-{number}", service.name),
+    }
+}
+
+/// `Some(base)` for `0123456789ab_base`: the name of a container whose replacement isn't over.
+pub(super) fn temporary_base(name: &str) -> Option<&str> {
+    let (prefix, base) = name.split_once('_')?;
+    let hex = prefix.len() == 12 && prefix.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    hex.then_some(base)
+}
+
+/// The name under which a replacement is made while the old container holds the real one.
+pub(super) fn temporary_name(old: &Container, name: &str) -> String {
+    format!("{}_{name}", old.id.short())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::temporary_base;
+
+    #[test]
+    fn only_twelve_hexadecimal_digits_mark_a_temporary_name() {
+        assert_eq!(temporary_base("0123456789ab_p-web-1"), Some("p-web-1"));
+        assert_eq!(temporary_base("0123456789aX_p-web-1"), None);
+        assert_eq!(temporary_base("my_web"), None);
+    }
+}

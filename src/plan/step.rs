@@ -1,0 +1,400 @@
+//! A plan: steps with one operation each, a cause that a person can read, and what they wait for.
+
+use std::fmt;
+
+use crate::engine::ContainerId;
+use crate::observed::Slot;
+
+/// Number of a step within its plan, from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StepId(pub usize);
+
+/// A directed acyclic graph of steps: each names only earlier ones.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Plan {
+    /// Generation of the desired state that it leads to.
+    pub generation: u64,
+    /// The steps, in an order that respects `after`.
+    pub steps: Vec<Step>,
+}
+
+impl Plan {
+    /// Nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// A step by its number.
+    pub fn step(&self, id: StepId) -> Option<&Step> {
+        self.steps.get(id.0.checked_sub(1)?)
+    }
+}
+
+/// One operation with its reason.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step {
+    /// Its number.
+    pub id: StepId,
+    /// Steps that must have succeeded first.
+    pub after: Vec<StepId>,
+    /// What it is about.
+    pub resource: Resource,
+    /// What to do.
+    pub op: Op,
+    /// Why.
+    pub cause: Cause,
+}
+
+/// What a step or a report line is about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Resource {
+    /// A network, by its name in the engine.
+    Network(String),
+    /// A volume, by its name in the engine.
+    Volume(String),
+    /// An image, by reference.
+    Image(String),
+    /// A service slot.
+    Slot(Slot),
+    /// A container that belongs to no slot, by name.
+    Container(String),
+}
+
+/// A container that exists, or that an earlier step makes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// It exists.
+    Existing(ContainerId),
+    /// That step creates it.
+    Created(StepId),
+}
+
+/// A network that exists, or that an earlier step makes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NetworkRef {
+    /// It exists under this ID.
+    Existing(String),
+    /// That step creates it.
+    Created(StepId),
+}
+
+/// One call.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Op {
+    /// Creates a network of the project.
+    CreateNetwork {
+        /// Its key.
+        key: String,
+    },
+    /// Removes a network whose configuration changed.
+    RemoveNetwork {
+        /// Its ID.
+        id: String,
+    },
+    /// Attaches a container with the aliases and addresses that its service wants.
+    Connect {
+        /// Network key.
+        key: String,
+        /// Network.
+        network: NetworkRef,
+        /// Container.
+        container: Target,
+        /// Whose service it is.
+        slot: Slot,
+    },
+    /// Detaches a container.
+    Disconnect {
+        /// Network ID, or its name where only a stale entry is left.
+        network: String,
+        /// Container.
+        container: ContainerId,
+    },
+    /// Creates a volume of the project if it is absent.
+    CreateVolume {
+        /// Its key.
+        key: String,
+    },
+    /// Pulls an image.
+    Pull {
+        /// Reference.
+        reference: String,
+        /// Platform, when given.
+        platform: Option<String>,
+    },
+    /// Creates a slot's container.
+    Create {
+        /// The slot.
+        slot: Slot,
+        /// Name to create it under.
+        name: String,
+        /// The container that it replaces.
+        replaces: Option<ContainerId>,
+        /// Containers whose namespaces or volumes it shares, by service.
+        parents: Vec<(String, Target)>,
+    },
+    /// Starts a container.
+    Start {
+        /// Which.
+        container: Target,
+    },
+    /// Stops a container with its own grace.
+    Stop {
+        /// Which.
+        container: ContainerId,
+    },
+    /// Lets a frozen container go on.
+    Unpause {
+        /// Which.
+        container: ContainerId,
+    },
+    /// Stops and starts a container.
+    Restart {
+        /// Which.
+        container: ContainerId,
+    },
+    /// Removes a container; never its volumes.
+    Remove {
+        /// Which.
+        container: ContainerId,
+        /// Even if it runs (only for what can't be stopped).
+        force: bool,
+    },
+    /// Renames a container.
+    Rename {
+        /// Which.
+        container: Target,
+        /// New name.
+        name: String,
+    },
+}
+
+impl Op {
+    /// A word for metrics: `create_network`, `start`…
+    pub const fn action(&self) -> &'static str {
+        match self {
+            Self::CreateNetwork { .. } => "create_network",
+            Self::RemoveNetwork { .. } => "remove_network",
+            Self::Connect { .. } => "connect_network",
+            Self::Disconnect { .. } => "disconnect_network",
+            Self::CreateVolume { .. } => "create_volume",
+            Self::Pull { .. } => "pull_image",
+            Self::Create { .. } => "create_container",
+            Self::Start { .. } => "start_container",
+            Self::Stop { .. } => "stop_container",
+            Self::Unpause { .. } => "unpause_container",
+            Self::Restart { .. } => "restart_container",
+            Self::Remove { .. } => "remove_container",
+            Self::Rename { .. } => "rename_container",
+        }
+    }
+
+    /// Every action word, for metrics that start at zero.
+    pub const ACTIONS: [&'static str; 13] = [
+        "create_network",
+        "remove_network",
+        "connect_network",
+        "disconnect_network",
+        "create_volume",
+        "pull_image",
+        "create_container",
+        "start_container",
+        "stop_container",
+        "unpause_container",
+        "restart_container",
+        "remove_container",
+        "rename_container",
+    ];
+
+    /// The existing container that it touches, if any.
+    pub const fn container(&self) -> Option<&ContainerId> {
+        match self {
+            Self::Connect { container: Target::Existing(id), .. }
+            | Self::Start { container: Target::Existing(id) }
+            | Self::Rename { container: Target::Existing(id), .. }
+            | Self::Disconnect { container: id, .. }
+            | Self::Stop { container: id }
+            | Self::Restart { container: id }
+            | Self::Unpause { container: id }
+            | Self::Remove { container: id, .. } => Some(id),
+            _ => None,
+        }
+    }
+}
+
+/// Why a step is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cause {
+    /// It isn't there.
+    Missing,
+    /// It was there before (or its members still point at it): somebody removed it.
+    DeletedElsewhere,
+    /// Made, but never started.
+    NeverStarted,
+    /// Its process ended.
+    Exited {
+        /// Exit code.
+        code: i64,
+        /// Starts that failed before, in a row.
+        failures: u32,
+    },
+    /// The engine calls it dead.
+    Dead,
+    /// Somebody froze it, and the policy lets it go on.
+    Paused,
+    /// The configuration differs from the one that the container was made from.
+    ConfigChanged,
+    /// The image reference names another image now.
+    ImageChanged,
+    /// The container whose namespace or volumes it shares was replaced.
+    ParentReplaced(String),
+    /// The container whose namespace it shares was restarted: the shared namespace is gone.
+    ParentRestarted(String),
+    /// A dependency with `restart: true` was replaced.
+    DependencyReplaced(String),
+    /// Not attached.
+    NotConnected,
+    /// Attached to a network of that name that is gone.
+    StaleNetwork,
+    /// Attached without the aliases or the address that the service wants.
+    WrongEndpoint(String),
+    /// Docker's healthcheck or the driver says so, for long enough.
+    Unhealthy(String),
+    /// An unfinished replacement left it.
+    Leftover,
+    /// More containers than wanted.
+    ScaledDown,
+    /// Its service is no longer in the project.
+    Orphan,
+    /// Its name is in the way of another container of the project.
+    NameInTheWay,
+    /// It follows from another step of this plan.
+    Replacement,
+    /// `pull_policy` asks for it.
+    PullPolicy,
+    /// Part of a new container.
+    NewContainer,
+}
+
+impl Cause {
+    /// A word for `homeostat_drift_detected_total{kind}`.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Missing | Self::DeletedElsewhere => "missing",
+            Self::NeverStarted | Self::Exited { .. } | Self::Dead | Self::Paused => "down",
+            Self::ConfigChanged => "config",
+            Self::ImageChanged | Self::PullPolicy => "image",
+            Self::ParentReplaced(_) | Self::ParentRestarted(_) | Self::DependencyReplaced(_) => {
+                "dependency"
+            }
+            Self::NotConnected | Self::StaleNetwork | Self::WrongEndpoint(_) => "network",
+            Self::Unhealthy(_) => "unhealthy",
+            Self::Leftover | Self::ScaledDown | Self::Orphan | Self::NameInTheWay => "surplus",
+            Self::Replacement | Self::NewContainer => "follow_up",
+        }
+    }
+
+    /// Every kind word, for metrics that start at zero.
+    pub const KINDS: [&'static str; 9] = [
+        "missing",
+        "down",
+        "config",
+        "image",
+        "dependency",
+        "network",
+        "unhealthy",
+        "surplus",
+        "follow_up",
+    ];
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => f.write_str("missing"),
+            Self::DeletedElsewhere => f.write_str("deleted by someone else"),
+            Self::NeverStarted => f.write_str("never started"),
+            Self::Exited { code, failures: 0 } => write!(f, "exited {code}"),
+            Self::Exited { code, failures } => {
+                write!(f, "exited {code}, attempt {}", failures + 1)
+            }
+            Self::Dead => f.write_str("dead"),
+            Self::Paused => f.write_str("paused"),
+            Self::ConfigChanged => f.write_str("configuration changed"),
+            Self::ImageChanged => f.write_str("image changed"),
+            Self::ParentReplaced(name) => {
+                write!(f, "shares a namespace with {name}, which is replaced")
+            }
+            Self::ParentRestarted(name) => {
+                write!(f, "shares a namespace with {name}, which was restarted")
+            }
+            Self::DependencyReplaced(name) => {
+                write!(f, "{name} was replaced and asks for a restart")
+            }
+            Self::NotConnected => f.write_str("not connected"),
+            Self::StaleNetwork => f.write_str("connected to a removed network of that name"),
+            Self::WrongEndpoint(what) => f.write_str(what),
+            Self::Unhealthy(reason) => write!(f, "unhealthy: {reason}"),
+            Self::Leftover => f.write_str("left over from an unfinished replacement"),
+            Self::ScaledDown => f.write_str("more containers than wanted"),
+            Self::Orphan => f.write_str("its service is no longer in the project"),
+            Self::NameInTheWay => f.write_str("its name is in the way"),
+            Self::Replacement => f.write_str("replaced"),
+            Self::PullPolicy => f.write_str("pull policy"),
+            Self::NewContainer => f.write_str("new container"),
+        }
+    }
+}
+
+impl fmt::Display for StepId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.0)
+    }
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Network(name) => write!(f, "network {name}"),
+            Self::Volume(name) => write!(f, "volume {name}"),
+            Self::Image(reference) => write!(f, "image {reference}"),
+            Self::Slot(slot) => write!(f, "service {slot}"),
+            Self::Container(name) => write!(f, "container {name}"),
+        }
+    }
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CreateNetwork { .. } | Self::CreateVolume { .. } => f.write_str("create"),
+            Self::RemoveNetwork { .. } => f.write_str("remove"),
+            Self::Connect { key, .. } => write!(f, "connect to {key}"),
+            Self::Disconnect { network, .. } => {
+                write!(f, "disconnect from {}", network.get(..12).unwrap_or(network))
+            }
+            Self::Pull { .. } => f.write_str("pull"),
+            Self::Create { name, .. } => write!(f, "create {name}"),
+            Self::Start { .. } => f.write_str("start"),
+            Self::Stop { container } => write!(f, "stop {container}"),
+            Self::Unpause { .. } => f.write_str("unpause"),
+            Self::Restart { .. } => f.write_str("restart"),
+            Self::Remove { container, .. } => write!(f, "remove {container}"),
+            Self::Rename { name, .. } => write!(f, "rename to {name}"),
+        }
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for step in &self.steps {
+            let after: Vec<String> = step.after.iter().map(|id| id.0.to_string()).collect();
+            let after = format!("[{}]", after.join(","));
+            writeln!(
+                f,
+                "{after:<6} -> {} {}: {}  ({})",
+                step.id, step.resource, step.op, step.cause
+            )?;
+        }
+        Ok(())
+    }
+}

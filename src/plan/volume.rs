@@ -1,0 +1,83 @@
+//! Volumes: created when absent, never replaced, never removed.
+
+use super::step::{Cause, Op, Resource, StepId};
+use super::{Planner, Standing, SupplyState};
+use crate::compose::types::{MountKind, Service, Volume};
+use crate::observed::labels;
+
+impl Planner<'_> {
+    pub(super) fn volumes(&mut self) {
+        let project = &self.desired.project;
+        for (key, volume) in &project.volumes {
+            let state = self.volume(volume);
+            self.volumes.insert(key.clone(), state);
+        }
+    }
+
+    fn volume(&mut self, volume: &Volume) -> SupplyState {
+        let resource = Resource::Volume(volume.name.clone());
+        if self.memory.busy.contains(&resource) {
+            self.note(resource, Standing::InProgress);
+            return SupplyState::Busy;
+        }
+        if let Some(found) = self.observed.volumes.get(&volume.name) {
+            let hash = found.labels.get(labels::CONFIG_HASH);
+            let ours = found.labels.get(labels::VERSION).map(String::as_str)
+                == Some(crate::compose::COMPOSE_VERSION);
+            if !volume.external
+                && ours
+                && hash.is_some_and(|h| !h.is_empty() && *h != crate::compose::volume_hash(volume))
+            {
+                let what = "its configuration changed; a volume is never replaced, move the data \
+                            to a new one by hand";
+                self.note(resource, Standing::Notice(what.into()));
+            }
+            return SupplyState::Present;
+        }
+        if volume.external {
+            let why = format!(
+                "external volume {0} is missing; create it with `docker volume create {0}`",
+                volume.name
+            );
+            self.note(resource, Standing::Blocked(why.clone()));
+            return SupplyState::Blocked(why);
+        }
+        if let Some(wait) = self.resource_backoff(&resource) {
+            self.note(resource, wait);
+            return SupplyState::Blocked("the volume could not be created".into());
+        }
+        let op = Op::CreateVolume { key: volume.key.clone() };
+        SupplyState::Coming(self.push(resource, op, Cause::Missing, vec![]))
+    }
+
+    fn volumes_of<'s>(
+        &self,
+        service: &'s Service,
+    ) -> impl Iterator<Item = (&'s str, &SupplyState)> {
+        service
+            .mounts
+            .iter()
+            .filter(|m| m.kind == MountKind::Volume)
+            .filter_map(|m| m.source.as_deref())
+            .filter_map(|key| self.volumes.get(key).map(|state| (key, state)))
+    }
+
+    /// Volumes that a service needs and that can't be had, with the reason.
+    pub(super) fn volumes_blocked(&self, service: &Service) -> Option<Standing> {
+        self.volumes_of(service).find_map(|(key, state)| match state {
+            SupplyState::Blocked(why) => Some(Standing::Blocked(why.clone())),
+            SupplyState::Busy => Some(Standing::WaitingOn(format!("volume {key}"))),
+            SupplyState::Present | SupplyState::Coming(_) => None,
+        })
+    }
+
+    /// The steps that create this service's volumes.
+    pub(super) fn volume_steps(&self, service: &Service) -> Vec<StepId> {
+        self.volumes_of(service)
+            .filter_map(|(_, state)| match state {
+                SupplyState::Coming(step) => Some(*step),
+                _ => None,
+            })
+            .collect()
+    }
+}
