@@ -1,0 +1,326 @@
+//! Keeps the picture of the engine true: events say where to look again, a full list at start,
+//! on every reconnect and on a timer finds what no event told.
+//!
+//! # Guarantees
+//! - Nobody sees a snapshot before the first complete one.
+//! - After a gap in the stream nothing is published before a full list.
+//! - A request to look again is answered after a snapshot that was read later than the request.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::snapshot::{Dirty, Picture};
+use crate::clock::{Clock, Mono};
+use crate::engine::{ContainerId, DynEngine, EngineEvent, Fault, StreamItem};
+use crate::execute::Freshness;
+use crate::metrics::Metrics;
+use crate::observed::{Observed, labels};
+
+/// Time between two full lists while the stream is healthy.
+pub const RESYNC: Duration = Duration::from_secs(60);
+/// A stream that is silent for longer is opened anew: the socket may be half open.
+pub const IDLE_LIMIT: Duration = Duration::from_secs(300);
+/// Containers of others matter only for names, ports and addresses: looked at this much later.
+const FOREIGN_DELAY: Duration = Duration::from_millis(500);
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+const RETRY_LAST: Duration = Duration::from_secs(10);
+
+/// The observer's link to the engine.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub enum Link {
+    /// Not yet.
+    #[default]
+    Connecting,
+    /// Events flow and the picture is true.
+    Live,
+    /// The picture is old: don't act on it.
+    Stale(Fault),
+}
+
+/// What the observer publishes.
+#[derive(Clone, Default)]
+pub struct Snapshot {
+    /// Grows with each publication.
+    pub revision: u64,
+    /// Whether it may be acted upon.
+    pub link: Link,
+    /// The picture; empty before the first complete one.
+    pub observed: Arc<Observed>,
+}
+
+/// A request to look again.
+pub struct Refresh {
+    /// At what.
+    pub dirty: Dirty,
+    /// Answered once a snapshot with it is published; dropped when the engine can't be reached.
+    pub done: oneshot::Sender<()>,
+}
+
+/// When something last happened to each container.
+#[derive(Debug, Default)]
+pub struct Changes(Mutex<BTreeMap<ContainerId, Mono>>);
+
+impl Changes {
+    fn note(&self, id: ContainerId, at: Mono) {
+        if let Ok(mut changes) = self.0.lock() {
+            changes.insert(id, at);
+        }
+    }
+
+    fn forget(&self, known: &Observed) {
+        if let Ok(mut changes) = self.0.lock() {
+            changes.retain(|id, _| known.containers.contains_key(id));
+        }
+    }
+}
+
+impl Freshness for Changes {
+    fn changed_since(&self, id: &ContainerId, observed: &Observed) -> bool {
+        let Ok(changes) = self.0.lock() else { return true };
+        changes.get(id).is_some_and(|at| *at > observed.at.mono)
+    }
+}
+
+/// How others speak with the observer.
+#[derive(Clone)]
+pub struct Handle {
+    /// The latest snapshot.
+    pub snapshots: watch::Receiver<Snapshot>,
+    /// Requests to look again.
+    pub requests: mpsc::Sender<Refresh>,
+    /// When something last happened to each container.
+    pub changes: Arc<Changes>,
+    /// The projects whose containers are inspected.
+    pub projects: watch::Sender<BTreeSet<String>>,
+}
+
+impl Handle {
+    /// Looks again; ends when the next snapshot has it, or the engine can't be reached.
+    pub async fn refresh(&self, dirty: Dirty) {
+        let (done, answer) = oneshot::channel();
+        if self.requests.send(Refresh { dirty, done }).await.is_ok() {
+            let _ = answer.await;
+        }
+    }
+}
+
+/// Watches one engine.
+pub struct Observer {
+    engine: DynEngine,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    publish: watch::Sender<Snapshot>,
+    requests: mpsc::Receiver<Refresh>,
+    projects: watch::Receiver<BTreeSet<String>>,
+    changes: Arc<Changes>,
+    resync: Duration,
+}
+
+impl Observer {
+    /// An observer that isn't running yet, and its handle.
+    pub fn new(
+        engine: DynEngine,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+        resync: Duration,
+    ) -> (Self, Handle) {
+        let (publish, snapshots) = watch::channel(Snapshot::default());
+        let (requests, inbox) = mpsc::channel(256);
+        let (projects, wanted) = watch::channel(BTreeSet::new());
+        let changes = Arc::new(Changes::default());
+        let handle = Handle { snapshots, requests, changes: Arc::clone(&changes), projects };
+        let observer = Self {
+            engine,
+            clock,
+            metrics,
+            publish,
+            requests: inbox,
+            projects: wanted,
+            changes,
+            resync,
+        };
+        (observer, handle)
+    }
+
+    /// Watches until told to stop.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut retry = RETRY_FIRST;
+        let mut sessions = 0u64;
+        loop {
+            let started = self.clock.now().mono;
+            let ended = tokio::select! {
+                () = stop.cancelled() => return,
+                fault = self.session(&mut sessions) => fault,
+            };
+            self.metrics.event_stream_connected(false);
+            tracing::warn!(error = %ended, "lost the engine's event stream; facts are stale");
+            self.publish.send_modify(|s| {
+                s.revision += 1;
+                s.link = Link::Stale(ended);
+            });
+            // Whoever waits for a refresh must not wait for the next session.
+            while self.requests.try_recv().is_ok() {}
+            if self.clock.now().mono.since(started) > RETRY_LAST {
+                retry = RETRY_FIRST;
+            }
+            let pause = retry.mul_f64(1.0 + 0.2 * self.clock.jitter());
+            retry = (retry * 2).min(RETRY_LAST);
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// One connection: subscribe first, then list, so that nothing falls between.
+    async fn session(&mut self, sessions: &mut u64) -> Fault {
+        match self.try_session(sessions).await {
+            Ok(never) => never,
+            Err(fault) => fault,
+        }
+    }
+
+    async fn try_session(&mut self, sessions: &mut u64) -> Result<Fault, Fault> {
+        let info = self.engine.info().await?;
+        let events = self.engine.events().await?;
+        let mut events = events.ready_chunks(256);
+        let projects = self.projects.borrow_and_update().clone();
+        let mut picture = Picture::new(info, projects);
+        picture.refresh(&self.engine, &*self.clock, Dirty::everything()).await?;
+        if *sessions > 0 {
+            self.metrics.event_gap();
+        }
+        *sessions += 1;
+        self.metrics.event_stream_connected(true);
+        self.publish(&picture, true);
+        let mut last_event = self.clock.now().mono;
+        let mut next_resync = last_event.after(self.resync);
+        let mut foreign: Option<Mono> = None;
+        loop {
+            let now = self.clock.now().mono;
+            let wake = foreign.map_or(next_resync, |f| f.min(next_resync));
+            let mut dirty = Dirty::default();
+            let mut waiting = Vec::new();
+            let mut full = false;
+            tokio::select! {
+                batch = events.next() => {
+                    let Some(batch) = batch else {
+                        return Err(interrupted("the stream ended"));
+                    };
+                    last_event = self.clock.now().mono;
+                    for item in batch {
+                        if self.take(item?, &picture, &mut dirty) && foreign.is_none() {
+                            foreign = Some(last_event.after(FOREIGN_DELAY));
+                        }
+                    }
+                }
+                Some(request) = self.requests.recv() => {
+                    dirty.merge(request.dirty);
+                    waiting.push(request.done);
+                    while let Ok(more) = self.requests.try_recv() {
+                        dirty.merge(more.dirty);
+                        waiting.push(more.done);
+                    }
+                }
+                Ok(()) = self.projects.changed() => {
+                    picture.projects = self.projects.borrow_and_update().clone();
+                    full = true;
+                }
+                () = tokio::time::sleep(wake.since(now)) => {}
+            }
+            let now = self.clock.now().mono;
+            if now.since(last_event) >= IDLE_LIMIT {
+                return Err(interrupted("silent for too long"));
+            }
+            if full || now >= next_resync {
+                dirty.merge(Dirty::everything());
+                next_resync = now.after(self.resync);
+                full = true;
+            }
+            if foreign.is_some_and(|f| now >= f) {
+                dirty.list = true;
+                foreign = None;
+            }
+            if dirty.is_empty() {
+                continue;
+            }
+            picture.refresh(&self.engine, &*self.clock, dirty).await?;
+            self.publish(&picture, full);
+            for done in waiting {
+                let _ = done.send(());
+            }
+        }
+    }
+
+    /// Sorts one item into what must be read again. True when a container of somebody else
+    /// changed.
+    fn take(&self, item: StreamItem, picture: &Picture, dirty: &mut Dirty) -> bool {
+        let event = match item {
+            StreamItem::Event(event) => event,
+            StreamItem::Skipped { bytes } => {
+                tracing::warn!(bytes, "skipped a line of the event stream that makes no sense");
+                self.metrics.event_skipped();
+                // It might have said anything.
+                dirty.merge(Dirty::everything());
+                return false;
+            }
+        };
+        match event.kind.as_str() {
+            "container" => return self.container_event(event, picture, dirty),
+            "network" => match event.action.as_str() {
+                "connect" | "disconnect" => {
+                    if let Some(id) = event.attributes.get("container") {
+                        let id = ContainerId(id.clone());
+                        let known = picture.observed.containers.get(&id);
+                        if known.is_some_and(|c| picture.is_managed(c.project.as_deref())) {
+                            dirty.containers.insert(id);
+                        }
+                    }
+                }
+                _ => dirty.networks = true,
+            },
+            "volume" if !matches!(event.action.as_str(), "mount" | "unmount") => {
+                dirty.volumes = true;
+            }
+            "image" => dirty.images = true,
+            _ => {}
+        }
+        false
+    }
+
+    fn container_event(&self, event: EngineEvent, picture: &Picture, dirty: &mut Dirty) -> bool {
+        let id = ContainerId(event.actor);
+        let project = event.attributes.get(labels::PROJECT).map(String::as_str);
+        if !picture.is_managed(project) {
+            return true;
+        }
+        let lasting = ["start", "die", "destroy", "rename", "pause", "unpause", "update"];
+        if lasting.contains(&event.action.as_str()) {
+            self.changes.note(id.clone(), self.clock.now().mono);
+        }
+        dirty.containers.insert(id);
+        false
+    }
+
+    fn publish(&self, picture: &Picture, full: bool) {
+        if full {
+            self.metrics.resynced(picture.observed.at.wall);
+            self.changes.forget(&picture.observed);
+        }
+        let observed = Arc::new(picture.observed.clone());
+        self.publish.send_modify(|s| {
+            s.revision += 1;
+            s.link = Link::Live;
+            s.observed = observed;
+        });
+    }
+}
+
+fn interrupted(reason: &str) -> Fault {
+    Fault::Interrupted { call: "GET /events".into(), reason: reason.into() }
+}

@@ -1,0 +1,199 @@
+//! Turns a step into the one call that it stands for.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Context, resolve};
+use crate::compose::translate;
+use crate::engine::{ContainerId, Fault, Write};
+use crate::observed::{Container, Observed, Slot};
+use crate::plan::{NetworkRef, Op, Step, StepId, Target};
+
+/// What earlier steps of a plan made.
+#[derive(Debug, Clone, Default)]
+pub struct Made {
+    /// IDs of networks and containers, by the step that made them.
+    pub ids: BTreeMap<StepId, String>,
+    /// References that were pulled: they may name another image than in the snapshot.
+    pub pulled: BTreeSet<String>,
+}
+
+/// A call to the engine.
+pub enum Command {
+    /// A change.
+    Write(Write),
+    /// A pull.
+    Pull {
+        /// Reference.
+        reference: String,
+        /// Platform, when given.
+        platform: Option<String>,
+    },
+}
+
+/// Why a call couldn't be built.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum CommandError {
+    /// The plan names something that the desired state lacks: a defect of the planner.
+    #[error("the plan names {0}, which the desired state doesn't have")]
+    Inconsistent(String),
+    /// The image vanished after the plan was made.
+    #[error("image {0} isn't there any more")]
+    ImageGone(String),
+    /// The service can't be expressed for this engine.
+    #[error("{0}")]
+    Translate(String),
+    /// Asking the engine failed.
+    #[error(transparent)]
+    Engine(#[from] Fault),
+}
+
+impl CommandError {
+    /// CamelCase reason without error text.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Inconsistent(_) => "PlanInconsistent",
+            Self::ImageGone(_) => "ImageGone",
+            Self::Translate(_) => "NotTranslatable",
+            Self::Engine(fault) => fault.reason(),
+        }
+    }
+}
+
+fn inconsistent(what: impl std::fmt::Display) -> CommandError {
+    CommandError::Inconsistent(what.to_string())
+}
+
+/// Builds the call of one step.
+pub async fn build(context: &Context, step: &Step, made: &Made) -> Result<Command, CommandError> {
+    let project = &context.desired.project;
+    let write = match &step.op {
+        Op::Pull { reference, platform } => {
+            return Ok(Command::Pull { reference: reference.clone(), platform: platform.clone() });
+        }
+        Op::CreateNetwork { key } => {
+            let network = project.networks.get(key).ok_or_else(|| inconsistent(key))?;
+            let body = translate::network_body(project, network).map_err(translate_error)?;
+            Write::CreateNetwork { body: body.into() }
+        }
+        Op::RemoveNetwork { id } => Write::RemoveNetwork { id: id.clone() },
+        Op::CreateVolume { key } => {
+            let volume = project.volumes.get(key).ok_or_else(|| inconsistent(key))?;
+            let body = translate::volume_body(project, volume).map_err(translate_error)?;
+            Write::CreateVolume { body: body.into() }
+        }
+        Op::Connect { key, network, container, slot } => {
+            connect(context, key, network, container, slot, made)?
+        }
+        Op::Disconnect { network, container } => Write::DisconnectNetwork {
+            network: network.clone(),
+            container: container.clone(),
+            force: true,
+        },
+        Op::Create { slot, name, replaces, parents } => {
+            create(context, slot, name, replaces.as_ref(), parents, made).await?
+        }
+        Op::Start { container } => Write::StartContainer { id: target(container, made)? },
+        Op::Stop { container } => Write::StopContainer {
+            id: container.clone(),
+            grace: grace(context, container),
+        },
+        Op::Restart { container } => Write::RestartContainer {
+            id: container.clone(),
+            grace: grace(context, container),
+        },
+        Op::Unpause { container } => Write::UnpauseContainer { id: container.clone() },
+        Op::Remove { container, force } => {
+            Write::RemoveContainer { id: container.clone(), force: *force }
+        }
+        Op::Rename { container, name } => {
+            Write::RenameContainer { id: target(container, made)?, name: name.clone() }
+        }
+    };
+    Ok(Command::Write(write))
+}
+
+fn target(target: &Target, made: &Made) -> Result<ContainerId, CommandError> {
+    resolve(target, made).ok_or_else(|| inconsistent("a container that no step made"))
+}
+
+fn grace(context: &Context, id: &ContainerId) -> Option<std::time::Duration> {
+    let service = context.observed.containers.get(id)?.service.as_ref()?;
+    context.desired.project.services.get(service)?.stop_grace_period
+}
+
+fn connect(
+    context: &Context,
+    key: &str,
+    network: &NetworkRef,
+    container: &Target,
+    slot: &Slot,
+    made: &Made,
+) -> Result<Write, CommandError> {
+    let project = &context.desired.project;
+    let service = project.services.get(&slot.service).ok_or_else(|| inconsistent(slot))?;
+    let network = match network {
+        NetworkRef::Existing(id) => id.clone(),
+        NetworkRef::Created(step) => {
+            made.ids.get(step).cloned().ok_or_else(|| inconsistent("a network that no step made"))?
+        }
+    };
+    let endpoint = translate::endpoint_config(project, service, key, slot.number)
+        .map_err(translate_error)?;
+    Ok(Write::ConnectNetwork { network, container: target(container, made)?, endpoint })
+}
+
+async fn create(
+    context: &Context,
+    slot: &Slot,
+    name: &str,
+    replaces: Option<&ContainerId>,
+    parents: &[(String, Target)],
+    made: &Made,
+) -> Result<Write, CommandError> {
+    let project = &context.desired.project;
+    let service = project.services.get(&slot.service).ok_or_else(|| inconsistent(slot))?;
+    let mut ids = BTreeMap::new();
+    for (parent, at) in parents {
+        ids.insert(parent.clone(), target(at, made)?.0);
+    }
+    let reference = service.image.as_deref().unwrap_or_default();
+    let image_id = image_id(context, reference, made).await?;
+    let replaced = replaces.and_then(|id| context.observed.containers.get(id));
+    let bound = translate::bind(&translate::Request {
+        service,
+        project,
+        number: slot.number,
+        parents: &ids,
+        image_id: &image_id,
+        api: context.observed.engine.capabilities.api,
+        replaces: replaced.map(|c: &Container| c.name.as_str()),
+        inherited: replaced.map(|c| c.mounts.as_slice()).unwrap_or_default(),
+    })
+    .map_err(translate_error)?;
+    Ok(Write::CreateContainer {
+        name: name.to_owned(),
+        platform: service.platform.clone(),
+        body: bound.body,
+    })
+}
+
+/// The ID that the reference names now: the snapshot's, or the engine's after a pull.
+async fn image_id(
+    context: &Context,
+    reference: &str,
+    made: &Made,
+) -> Result<String, CommandError> {
+    if !made.pulled.contains(reference)
+        && let Some(id) = context.observed.image_id(reference)
+    {
+        return Ok(id.to_owned());
+    }
+    let images = context.engine.images().await?;
+    let fresh = Observed { images, ..Observed::default() };
+    let id = fresh.image_id(reference).map(str::to_owned);
+    id.ok_or_else(|| CommandError::ImageGone(reference.to_owned()))
+}
+
+fn translate_error(error: impl std::fmt::Display) -> CommandError {
+    CommandError::Translate(error.to_string())
+}

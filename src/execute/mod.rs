@@ -1,0 +1,283 @@
+//! Walks a plan: the only caller of [`Engine::write`](crate::engine::Engine::write).
+//!
+//! It decides nothing. Steps whose predecessors succeeded run at once and concurrently; a failed
+//! step takes only its own successors with it. Each step is journalled before and after. A step
+//! about a container that changed since the plan was made is skipped, and the loop plans again.
+
+mod command;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::mpsc;
+
+use crate::desired::Desired;
+use crate::engine::{ContainerId, DynEngine, Fault, PullProgress, WriteReply};
+use crate::observed::Observed;
+use crate::plan::{Op, Plan, Step, StepId, Target};
+
+pub use command::CommandError;
+use command::{Command, Made};
+
+/// Writes down what is about to be done, and what came of it.
+pub trait Recorder: Send + Sync + 'static {
+    /// Before a step. Returns the record's number.
+    fn begin<'a>(&'a self, plan: &'a Plan, step: &'a Step) -> BoxFuture<'a, Option<i64>>;
+    /// After it.
+    fn end<'a>(
+        &'a self,
+        record: Option<i64>,
+        step: &'a Step,
+        result: &'a StepResult,
+    ) -> BoxFuture<'a, ()>;
+}
+
+/// Knows whether a container changed after the snapshot that a plan rests on.
+pub trait Freshness: Send + Sync + 'static {
+    /// Somebody did something to this container since `observed` was read.
+    fn changed_since(&self, id: &ContainerId, observed: &Observed) -> bool;
+}
+
+/// What execution needs besides the plan.
+pub struct Context {
+    /// The engine.
+    pub engine: DynEngine,
+    /// The desired state that the plan leads to.
+    pub desired: Arc<Desired>,
+    /// The snapshot that the plan rests on.
+    pub observed: Arc<Observed>,
+    /// The journal.
+    pub recorder: Arc<dyn Recorder>,
+    /// Events since the snapshot.
+    pub freshness: Arc<dyn Freshness>,
+}
+
+/// What came of a step.
+#[derive(Debug, Clone, PartialEq)]
+pub enum StepResult {
+    /// Done.
+    Done(WriteReply),
+    /// It failed, and nothing changed.
+    Failed(StepError),
+    /// Nobody knows whether it happened: observe before anything else.
+    Unknown(Fault),
+    /// An earlier step failed, or the facts changed.
+    Skipped(Skip),
+}
+
+impl StepResult {
+    /// A word for metrics and the journal.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Done(_) => "done",
+            Self::Failed(_) => "failed",
+            Self::Unknown(_) => "unknown",
+            Self::Skipped(_) => "skipped",
+        }
+    }
+}
+
+/// Why a step failed.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum StepError {
+    /// The engine refused or failed.
+    #[error(transparent)]
+    Engine(#[from] Fault),
+    /// The call couldn't be built.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+}
+
+impl StepError {
+    /// CamelCase reason without error text.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Engine(fault) => fault.reason(),
+            Self::Command(error) => error.reason(),
+        }
+    }
+}
+
+/// Why a step was not tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Skip {
+    /// That step didn't succeed.
+    After(StepId),
+    /// Its container changed since the plan was made.
+    Changed,
+}
+
+/// News of an execution, in order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum News {
+    /// A step begins.
+    Started(StepId),
+    /// A pull goes on.
+    Pulling(StepId, PullProgress),
+    /// A step ended.
+    Finished(StepId, StepResult),
+}
+
+/// Runs a plan to its end. News go to `news`; the future ends after the last one.
+pub async fn execute(plan: Arc<Plan>, context: Arc<Context>, news: mpsc::Sender<News>) {
+    Walk::new(&plan, &context, &news).run().await;
+}
+
+struct Walk<'a> {
+    plan: &'a Plan,
+    context: &'a Context,
+    news: &'a mpsc::Sender<News>,
+    /// Predecessors that haven't ended, by step.
+    missing: BTreeMap<StepId, usize>,
+    followers: BTreeMap<StepId, Vec<StepId>>,
+    ended: BTreeSet<StepId>,
+    made: Made,
+    /// Containers that this plan itself touched: their changes are its own.
+    touched: BTreeSet<ContainerId>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(plan: &'a Plan, context: &'a Context, news: &'a mpsc::Sender<News>) -> Self {
+        let mut followers: BTreeMap<StepId, Vec<StepId>> = BTreeMap::new();
+        for step in &plan.steps {
+            for before in &step.after {
+                followers.entry(*before).or_default().push(step.id);
+            }
+        }
+        let missing = plan.steps.iter().map(|s| (s.id, s.after.len())).collect();
+        Self {
+            plan,
+            context,
+            news,
+            missing,
+            followers,
+            ended: BTreeSet::new(),
+            made: Made::default(),
+            touched: BTreeSet::new(),
+        }
+    }
+
+    async fn run(&mut self) {
+        let mut running = FuturesUnordered::new();
+        let first: Vec<StepId> =
+            self.missing.iter().filter(|(_, n)| **n == 0).map(|(id, _)| *id).collect();
+        let mut ready = first;
+        loop {
+            for id in std::mem::take(&mut ready) {
+                let Some(step) = self.plan.step(id) else { continue };
+                if self.is_stale(step) {
+                    ready.extend(self.finish(step, StepResult::Skipped(Skip::Changed)).await);
+                    continue;
+                }
+                self.touched.extend(step.op.container().cloned());
+                let made = self.made.clone();
+                let (plan, context, news) = (self.plan, self.context, self.news);
+                running.push(async move { (step, perform(plan, context, news, step, &made).await) });
+            }
+            if !ready.is_empty() {
+                continue;
+            }
+            let Some((step, result)) = running.next().await else { break };
+            ready.extend(self.finish(step, result).await);
+        }
+    }
+
+    fn is_stale(&self, step: &Step) -> bool {
+        let Some(id) = step.op.container() else { return false };
+        !self.touched.contains(id)
+            && self.context.freshness.changed_since(id, &self.context.observed)
+    }
+
+    /// Books a step's end; returns the steps that can run now.
+    async fn finish(&mut self, step: &Step, result: StepResult) -> Vec<StepId> {
+        self.ended.insert(step.id);
+        let succeeded = match &result {
+            StepResult::Done(reply) => {
+                if let Some(id) = &reply.id {
+                    self.made.ids.insert(step.id, id.clone());
+                    if matches!(step.op, Op::Create { .. }) {
+                        self.touched.insert(ContainerId(id.clone()));
+                    }
+                }
+                if let Op::Pull { reference, .. } = &step.op {
+                    self.made.pulled.insert(reference.clone());
+                }
+                true
+            }
+            _ => false,
+        };
+        let _ = self.news.send(News::Finished(step.id, result)).await;
+        if succeeded {
+            let mut ready = Vec::new();
+            for follower in self.followers.get(&step.id).into_iter().flatten() {
+                if let Some(n) = self.missing.get_mut(follower) {
+                    *n -= 1;
+                    if *n == 0 && !self.ended.contains(follower) {
+                        ready.push(*follower);
+                    }
+                }
+            }
+            return ready;
+        }
+        self.skip_followers(step.id).await;
+        Vec::new()
+    }
+
+    async fn skip_followers(&mut self, of: StepId) {
+        let mut open = self.followers.get(&of).cloned().unwrap_or_default();
+        while let Some(id) = open.pop() {
+            if self.ended.insert(id) {
+                let result = StepResult::Skipped(Skip::After(of));
+                let _ = self.news.send(News::Finished(id, result)).await;
+                open.extend(self.followers.get(&id).into_iter().flatten());
+            }
+        }
+    }
+}
+
+async fn perform(
+    plan: &Plan,
+    context: &Context,
+    news: &mpsc::Sender<News>,
+    step: &Step,
+    made: &Made,
+) -> StepResult {
+    let record = context.recorder.begin(plan, step).await;
+    let _ = news.send(News::Started(step.id)).await;
+    let result = match run_step(context, news, step, made).await {
+        Ok(reply) => StepResult::Done(reply),
+        Err(StepError::Engine(fault)) if fault.outcome_unknown() => StepResult::Unknown(fault),
+        Err(error) => StepResult::Failed(error),
+    };
+    context.recorder.end(record, step, &result).await;
+    result
+}
+
+async fn run_step(
+    context: &Context,
+    news: &mpsc::Sender<News>,
+    step: &Step,
+    made: &Made,
+) -> Result<WriteReply, StepError> {
+    match command::build(context, step, made).await? {
+        Command::Write(write) => Ok(context.engine.write(&write).await?),
+        Command::Pull { reference, platform } => {
+            // A full channel may lose progress, never an end.
+            let progress = |p: PullProgress| {
+                let _ = news.try_send(News::Pulling(step.id, p));
+            };
+            context.engine.pull(&reference, platform.as_deref(), &progress).await?;
+            Ok(WriteReply::default())
+        }
+    }
+}
+
+/// The container that a target names, once its creation is done.
+fn resolve(target: &Target, made: &Made) -> Option<ContainerId> {
+    match target {
+        Target::Existing(id) => Some(id.clone()),
+        Target::Created(step) => made.ids.get(step).cloned().map(ContainerId),
+    }
+}
