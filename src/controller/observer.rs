@@ -7,6 +7,7 @@
 //! - A request to look again is answered after a snapshot that was read later than the request.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -180,12 +181,12 @@ impl Observer {
     /// One connection: subscribe first, then list, so that nothing falls between.
     async fn session(&mut self, sessions: &mut u64) -> Fault {
         match self.try_session(sessions).await {
-            Ok(never) => never,
+            Ok(never) => match never {},
             Err(fault) => fault,
         }
     }
 
-    async fn try_session(&mut self, sessions: &mut u64) -> Result<Fault, Fault> {
+    async fn try_session(&mut self, sessions: &mut u64) -> Result<Infallible, Fault> {
         let info = self.engine.info().await?;
         let events = self.engine.events().await?;
         let mut events = events.ready_chunks(256);
