@@ -15,6 +15,8 @@ mod decode;
 mod encode;
 pub mod endpoint;
 mod events;
+#[cfg(test)]
+mod fake;
 mod faults;
 mod lines;
 mod logs;
