@@ -1,6 +1,7 @@
 //! Opens a byte stream to the engine: socket file, TCP, TLS, or a child process over ssh.
 
 use std::io;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
@@ -40,6 +41,8 @@ pub(super) struct Dialled {
 pub(super) struct Dialler {
     endpoint: Endpoint,
     tls: Option<Arc<ClientConfig>>,
+    /// The program that speaks ssh.
+    ssh: PathBuf,
 }
 
 impl Dialler {
@@ -54,7 +57,7 @@ impl Dialler {
             }
             _ => None,
         };
-        Ok(Self { endpoint, tls })
+        Ok(Self { endpoint, tls, ssh: PathBuf::from("ssh") })
     }
 
     pub fn endpoint(&self) -> &Endpoint {
@@ -82,11 +85,17 @@ impl Dialler {
     pub async fn dial(&self) -> Result<Dialled, Fault> {
         match tokio::time::timeout(self.patience(), self.open()).await {
             Ok(Ok(dialled)) => Ok(dialled),
-            Ok(Err(e)) if e.kind() == io::ErrorKind::PermissionDenied => {
-                Err(Fault::SocketPermission { endpoint: self.endpoint.to_string() })
-            }
-            Ok(Err(e)) => Err(self.unreachable(e.to_string())),
+            Ok(Err(e)) => Err(self.not_opened(&e)),
             Err(_) => Err(self.unreachable(format!("no connection within {:?}", self.patience()))),
+        }
+    }
+
+    fn not_opened(&self, error: &io::Error) -> Fault {
+        let socket = matches!(self.endpoint.address, Address::Unix(_));
+        if socket && error.kind() == io::ErrorKind::PermissionDenied {
+            Fault::SocketPermission { endpoint: self.endpoint.to_string() }
+        } else {
+            self.unreachable(error.to_string())
         }
     }
 
@@ -112,7 +121,8 @@ impl Dialler {
                 }
             }
             Address::Ssh { user, host, port, socket } => {
-                return ssh(user.as_deref(), host, *port, socket.as_deref());
+                let arguments = ssh_arguments(user.as_deref(), host, *port, socket.as_deref());
+                return ssh(&self.ssh, &arguments);
             }
         };
         Ok(Dialled { stream, ssh: None })
@@ -231,14 +241,9 @@ pub(super) fn ssh_arguments(
     arguments
 }
 
-fn ssh(
-    user: Option<&str>,
-    host: &str,
-    port: Option<u16>,
-    socket: Option<&str>,
-) -> io::Result<Dialled> {
-    let mut child = Command::new("ssh")
-        .args(ssh_arguments(user, host, port, socket))
+fn ssh(program: &Path, arguments: &[String]) -> io::Result<Dialled> {
+    let mut child = Command::new(program)
+        .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -298,3 +303,6 @@ impl AsyncWrite for Piped {
         Pin::new(&mut self.stdin).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -262,10 +262,10 @@ pub(super) fn parse(
 /// `host`, `host:port`, `[v6]`, `[v6]:port`.
 fn host_and_port(authority: &str) -> Option<(String, Option<u16>)> {
     let (host, port) = match authority.strip_prefix('[') {
-        Some(rest) => {
-            let (host, rest) = rest.split_once(']')?;
-            (host, rest.strip_prefix(':').or(if rest.is_empty() { None } else { return None }))
-        }
+        Some(rest) => match rest.split_once(']')? {
+            (host, "") => (host, None),
+            (host, rest) => (host, Some(rest.strip_prefix(':')?)),
+        },
         None => match authority.split_once(':') {
             Some((host, port)) => (host, Some(port)),
             None => (authority, None),

@@ -15,6 +15,8 @@ mod decode;
 mod encode;
 pub mod endpoint;
 mod events;
+#[cfg(test)]
+mod fake;
 mod faults;
 mod lines;
 mod logs;
@@ -97,14 +99,19 @@ impl Docker {
     /// The version in use. Asks the engine once; who comes meanwhile waits for the answer.
     async fn version(&self) -> Result<Negotiated, Fault> {
         let mut negotiated = self.negotiated.lock().await;
-        match *negotiated {
-            Some(known) => Ok(known),
-            None => {
-                let call = Call::get("GET /_ping", "/_ping".into(), PING, 64 * 1024);
-                let found = self.greet(&call).await?.1;
-                Ok(*negotiated.insert(found))
-            }
+        if let Some(known) = *negotiated {
+            return Ok(known);
         }
+        let ping = Call::get("GET /_ping", "/_ping".into(), PING, 64 * 1024);
+        let found = match self.greet(&ping).await {
+            // A socket proxy may let the one pass and not the other.
+            Err(Fault::Forbidden { .. } | Fault::NotFound { .. }) => {
+                let call = Call::get("GET /version", "/version".into(), PING, INSPECT_LIMIT);
+                self.greet(&call).await?.1
+            }
+            greeted => greeted?.1,
+        };
+        Ok(*negotiated.insert(found))
     }
 
     /// Sends a call without a version and reads the version off its answer.

@@ -88,7 +88,6 @@ impl Call {
 
 /// A whole answer.
 pub(super) struct Answer {
-    pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Bytes,
 }
@@ -133,14 +132,17 @@ pub(super) struct Transport {
 
 impl Transport {
     pub fn new(endpoint: Endpoint) -> Result<Self, Fault> {
-        let reads = if matches!(endpoint.address, Address::Ssh { .. }) { SSH_READS } else { READS };
-        let dialler = Dialler::new(endpoint)?;
-        Ok(Self {
+        Ok(Self::with(Dialler::new(endpoint)?))
+    }
+
+    pub fn with(dialler: Dialler) -> Self {
+        let ssh = matches!(dialler.endpoint().address, Address::Ssh { .. });
+        Self {
             authority: dialler.authority(),
             dialler,
             idle: Mutex::new(Vec::new()),
-            reads: Semaphore::new(reads),
-        })
+            reads: Semaphore::new(if ssh { SSH_READS } else { READS }),
+        }
     }
 
     pub fn endpoint(&self) -> &Endpoint {
@@ -229,7 +231,7 @@ impl Transport {
             self.put_idle(sender);
         }
         if good {
-            Ok(Answer { status: head.status, headers: head.headers, body })
+            Ok(Answer { headers: head.headers, body })
         } else {
             Err(status_fault(call.name, head.status, &head.headers, &body))
         }
@@ -335,6 +337,3 @@ async fn read_body(
 
 /// A shared transport.
 pub(super) type SharedTransport = Arc<Transport>;
-
-#[cfg(test)]
-mod tests;
