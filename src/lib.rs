@@ -9,11 +9,11 @@
 pub mod clock;
 pub mod compose;
 pub mod engine;
-//pub mod metrics;
+pub mod metrics;
 pub mod observed;
 pub mod probe;
 pub mod sensitive;
 //pub mod server;
-//pub mod shutdown;
+pub mod shutdown;
 pub mod store;
-//pub mod telemetry;
+pub mod telemetry;
