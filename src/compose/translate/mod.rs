@@ -26,7 +26,6 @@ use serde_json::{Map, Value};
 
 pub use error::TranslateError;
 pub use files::FileToCopy;
-pub use labels::COMPOSE_VERSION;
 pub use networking::{endpoint_config, networks_by_priority, wanted_aliases};
 pub use references::{Parent, ParentIds, links};
 pub use resource_body::{network_body, volume_body};
@@ -179,4 +178,17 @@ pub fn bind(
         files_to_copy: files,
         warnings,
     })
+}
+
+/// The hash of a service whose containers share namespaces or volumes with other services'
+/// containers: `ids` are their IDs by service. A parent without an ID stays as written.
+pub fn bound_service_hash(service: &Service, ids: &BTreeMap<String, String>) -> String {
+    let parents = ids
+        .iter()
+        .map(|(name, id)| (name.clone(), vec![Parent { id: id.clone(), name: name.clone() }]))
+        .collect();
+    match references::replace_references(service, &ParentIds(parents)) {
+        Ok(canonical) => crate::compose::service_hash(&canonical),
+        Err(_) => crate::compose::service_hash(service.canonical.expose()),
+    }
 }
