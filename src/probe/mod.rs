@@ -33,6 +33,20 @@ pub use prober::{Prober, Target};
 pub use spec::{Probe, Question, Spec, SpecError};
 pub use vantage::{Candidate, PublishedPort, Reach, Vantage};
 
+/// Reasons on which other parts decide; the rest is for people and drivers' own symptoms.
+pub mod reason {
+    /// No vantage led to the service: the condition of the same name.
+    pub const PROBE_UNREACHABLE: &str = "ProbeUnreachable";
+    /// An address that security forbids.
+    pub const ADDRESS_FORBIDDEN: &str = "AddressForbidden";
+    /// Credentials are missing, unreadable or refused.
+    pub const CREDENTIAL_MISSING: &str = "CredentialMissing";
+    /// A server says that its data is damaged.
+    pub const CORRUPTION: &str = "Corruption";
+    /// A declared model isn't there.
+    pub const MODEL_MISSING: &str = "ModelMissing";
+}
+
 /// What a probe answers. Unknown is not unready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub enum Answer {

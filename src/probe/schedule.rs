@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::Mono;
-use crate::probe::{Answer, Outcome, Readiness};
+use crate::probe::{Answer, Outcome, Readiness, reason};
 
 /// Failing observations closer together than this count once, so that the quick looks of a start
 /// don't use up a threshold in a few milliseconds.
@@ -30,6 +30,10 @@ const LATENESS: u32 = 20;
 const FLAP: Duration = Duration::from_millis(250);
 /// Shortest delay after an unknown answer.
 const UNKNOWN: Duration = Duration::from_secs(1);
+/// The same where nothing was reached: a container that takes over the address of one that is
+/// gone can't be reached until the host's neighbour table forgets (seen), and asking disturbs
+/// nobody.
+const UNREACHED: Duration = Duration::from_millis(50);
 
 /// Time from the end of an observation to the next one. `begun` is when the run was first looked
 /// at, `interval` what the spec says for a ready service; no delay is longer.
@@ -38,7 +42,10 @@ pub fn next_delay(readiness: &Readiness, begun: Mono, interval: Duration, now: M
         Answer::Ready => interval,
         Answer::NotReady if readiness.was_ready => ladder(now.since(readiness.since)).max(FLAP),
         Answer::NotReady => ladder(now.since(begun)),
-        Answer::Unknown => (now.since(readiness.since) / LATENESS).max(UNKNOWN),
+        Answer::Unknown => {
+            let unreached = readiness.last.reason == reason::PROBE_UNREACHABLE;
+            (now.since(begun) / LATENESS).max(if unreached { UNREACHED } else { UNKNOWN })
+        }
     };
     delay.min(interval)
 }
@@ -156,10 +163,18 @@ mod tests {
 
     #[test]
     fn an_unknown_answer_is_asked_again_at_leisure() {
-        let unknown = known(Outcome::unknown("ProbeUnreachable", ""), false, 0);
+        let unknown = known(Outcome::unknown("CredentialMissing", ""), false, 0);
         assert_eq!(delay(&unknown, 0), 1000);
         assert_eq!(delay(&unknown, 100_000), 5000);
         assert_eq!(delay(&unknown, 1_000_000), 10_000);
+    }
+
+    #[test]
+    fn a_young_run_that_cannot_be_reached_is_soon_tried_again() {
+        let unreached = known(Outcome::unknown(reason::PROBE_UNREACHABLE, ""), false, 0);
+        assert_eq!(delay(&unreached, 700), 50);
+        assert_eq!(delay(&unreached, 10_000), 500);
+        assert_eq!(delay(&unreached, 1_000_000), 10_000);
     }
 
     /// Folds outcomes at these times; gives the failures and what was told.
