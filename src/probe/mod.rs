@@ -129,4 +129,10 @@ pub struct Readiness {
     pub counted: Mono,
     /// It has been ready in this run.
     pub was_ready: bool,
+    /// Observations of [`reason::CORRUPTION`] in this run, at least
+    /// [`schedule::CORRUPTION_SPACING`] apart. A good answer doesn't clear them: a damaged
+    /// database answers well from its cache right after (seen).
+    pub corruptions: u32,
+    /// When the last of them was counted.
+    pub corrupt_at: Mono,
 }
