@@ -10,6 +10,7 @@
 //! - Unknown fields and unknown enum values never fail a read.
 
 pub mod fault;
+pub mod sim;
 pub mod types;
 
 use std::sync::Arc;
