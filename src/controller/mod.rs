@@ -3,5 +3,6 @@
 pub mod ledger;
 pub mod meter;
 pub mod observer;
+pub mod recording;
 pub mod snapshot;
 pub mod worker;

@@ -22,7 +22,7 @@ use crate::desired::Desired;
 use crate::engine::{ContainerId, DynEngine};
 use crate::execute::{Context, News, Recorder, StepResult, execute};
 use crate::observed::{ContainerState, Observed, Slot};
-use crate::plan::{Memory, Plan, Report, Resource, Scope, Step, StepId, plan};
+use crate::plan::{Cause, Memory, Op, Plan, Report, Resource, Scope, Step, StepId, plan};
 use crate::probe::Readiness;
 use crate::probe::prober::{Prober, Target};
 use crate::probe::spec::Probe;
@@ -119,6 +119,8 @@ struct Run {
     underway: Underway,
     created: BTreeMap<StepId, ContainerId>,
     begun: BTreeMap<StepId, Mono>,
+    /// Arrival of the event that this run answers, until its first step begins.
+    event_at: Option<Mono>,
 }
 
 /// News of a run, or the end of a refresh that a resource waited for.
@@ -141,6 +143,7 @@ pub struct Worker {
     views: watch::Sender<View>,
     progress: broadcast::Sender<Progress>,
     generation: Option<u64>,
+    services: BTreeSet<String>,
     turn: u64,
 }
 
@@ -166,6 +169,7 @@ impl Worker {
             views,
             progress,
             generation: None,
+            services: BTreeSet::new(),
             turn: 0,
         };
         (worker, tap)
@@ -214,8 +218,7 @@ impl Worker {
         };
         let begun = self.parts.clock.now();
         if self.generation.replace(goal.desired.generation) != Some(goal.desired.generation) {
-            self.memory.pulled.clear();
-            self.memory.resource_backoff.clear();
+            self.new_generation(&goal);
         }
         let mut observed = (*snapshot.observed).clone();
         self.aim(&goal, &observed);
@@ -237,9 +240,19 @@ impl Worker {
             busy: self.memory.busy.len() + plan.steps.len(),
         });
         if !plan.is_empty() {
-            self.begin(goal, plan, observed);
+            self.begin(goal, plan, observed, snapshot.event_at);
         }
         wake
+    }
+
+    /// An edit is a fresh start for pulls and for what could not be made before.
+    fn new_generation(&mut self, goal: &Goal) {
+        self.memory.pulled.clear();
+        self.memory.resource_backoff.clear();
+        let services: BTreeSet<String> = goal.desired.project.services.keys().cloned().collect();
+        let gone: BTreeSet<String> = self.services.difference(&services).cloned().collect();
+        self.parts.metrics.forgotten(&goal.desired.project.name, &gone);
+        self.services = services;
     }
 
     fn publish_stale(&mut self, snapshot: Snapshot) {
@@ -257,12 +270,23 @@ impl Worker {
         for step in &plan.steps {
             metrics.drift(step.cause.kind());
         }
-        metrics.services(project, report);
-        let result = if plan.is_empty() { "unchanged" } else { "changed" };
-        metrics.reconciled("stack", result, self.parts.clock.now().mono.since(begun));
+        let now = self.parts.clock.now();
+        metrics.services(project, report, now.wall);
+        let result = match (plan.is_empty(), report.settled()) {
+            (false, _) => "requeue",
+            (true, true) => "success",
+            (true, false) => "requeue_after",
+        };
+        metrics.reconciled(result, now.mono.since(begun));
     }
 
-    fn begin(&mut self, goal: Goal, plan: Arc<Plan>, observed: Arc<Observed>) {
+    fn begin(
+        &mut self,
+        goal: Goal,
+        plan: Arc<Plan>,
+        observed: Arc<Observed>,
+        event_at: Option<Mono>,
+    ) {
         if let Err(violations) =
             crate::plan::check::check(&plan, &goal.desired, &observed, &self.memory)
         {
@@ -270,7 +294,7 @@ impl Worker {
             for violation in violations {
                 tracing::error!(%violation, "refused a plan");
             }
-            self.parts.metrics.reconciled("stack", "refused", Duration::ZERO);
+            self.parts.metrics.reconciled("error", Duration::ZERO);
             return;
         }
         for line in plan.to_string().lines() {
@@ -284,6 +308,7 @@ impl Worker {
             underway,
             created: BTreeMap::new(),
             begun: BTreeMap::new(),
+            event_at,
         };
         self.runs.insert(number, run);
         let context = Arc::new(Context {
@@ -323,6 +348,9 @@ impl Worker {
         match news {
             News::Started(id) => {
                 run.begun.insert(id, now.mono);
+                if let Some(at) = run.event_at.take() {
+                    self.parts.metrics.reacted(now.mono.since(at));
+                }
                 if let Some(step) = run.plan.step(id) {
                     announce(&self.progress, step, Phase::Started);
                 }
@@ -336,7 +364,7 @@ impl Worker {
                 let plan = Arc::clone(&run.plan);
                 let Some(step) = plan.step(id) else { return };
                 if let StepResult::Done(reply) = &result
-                    && let (crate::plan::Op::Create { .. }, Some(made)) = (&step.op, &reply.id)
+                    && let (Op::Create { .. }, Some(made)) = (&step.op, &reply.id)
                 {
                     run.created.insert(id, ContainerId(made.clone()));
                 }
@@ -353,6 +381,9 @@ impl Worker {
     fn finished(&mut self, step: &Step, result: StepResult, took: Duration, dirty: Option<Dirty>) {
         let now = self.parts.clock.now();
         self.parts.metrics.action(step.op.action(), result.word());
+        if let (true, Resource::Slot(slot)) = (is_restart(step, &result), &step.resource) {
+            self.parts.metrics.restarted(&slot.project, &slot.service);
+        }
         log_end(step, &result);
         let goal = self.parts.goal.borrow().clone();
         if let Some(goal) = goal {
@@ -438,4 +469,11 @@ fn log_end(step: &Step, result: &StepResult) {
         }
         StepResult::Skipped(_) => tracing::info!("skipped: {}: {}", step.resource, step.op),
     }
+}
+
+/// A container that had run before runs again.
+const fn is_restart(step: &Step, result: &StepResult) -> bool {
+    let again = matches!(step.op, Op::Restart { .. })
+        || matches!((&step.op, &step.cause), (Op::Start { .. }, Cause::Exited { .. }));
+    again && matches!(result, StepResult::Done(_))
 }

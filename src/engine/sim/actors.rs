@@ -353,6 +353,7 @@ impl SimEngine {
                             .behaviour(&c.id)
                             .ready_after
                             .is_some_and(|after| w.now.saturating_sub(c.since) >= after),
+                        ..Readiness::default()
                     };
                     Some((slot, readiness))
                 })
