@@ -5,7 +5,7 @@
 //! [`controller`] does so again whenever something may have changed.
 #![forbid(unsafe_code)]
 
-//pub mod api;
+pub mod api;
 pub mod clock;
 pub mod compose;
 pub mod engine;
@@ -13,7 +13,7 @@ pub mod metrics;
 pub mod observed;
 pub mod probe;
 pub mod sensitive;
-//pub mod server;
+pub mod server;
 pub mod shutdown;
 pub mod store;
 pub mod telemetry;
