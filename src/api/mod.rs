@@ -1,3 +1,4 @@
-//! Resource kinds and the types that they share.
+//! What people and other programs read and write: resources, their parts, and status.
 
 pub mod quantity;
+pub mod status;
