@@ -17,6 +17,8 @@ const REFUSED: &[(&str, &str)] = &[
     ("64-interface-name", "services.web.networks.default.interface_name"),
     ("65-external-secret", "secrets.s.external"),
     ("72-mac-mismatch", "services.web.mac_address"),
+    ("91-image-mount-api-147", "services.web.volumes[0].type"),
+    ("93-interface-name-api-148", "services.web.networks.default.interface_name"),
     // Compose runs hooks, carries its own credentials, ignores a Windows option, and creates a
     // container that it can't start.
     ("58-hooks", "services.web.post_start"),
