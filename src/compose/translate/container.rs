@@ -12,9 +12,6 @@ use crate::compose::types::{Project, Service};
 
 type Result<T> = std::result::Result<T, TranslateError>;
 
-/// Ports in one `expose` entry; more is a mistake.
-const MOST_PORTS: u32 = 65_536;
-
 /// Everything but `HostConfig` and `NetworkingConfig`.
 pub(super) fn configuration(
     project: &Project,
@@ -139,7 +136,7 @@ fn exposed_ports(fields: &mut Fields<'_>) -> Result<Map<String, Value>> {
         if first > last {
             return Err(TranslateError::invalid(at, format!("'{entry}' ends before it starts")));
         }
-        for port in (first..=last).take(MOST_PORTS as usize) {
+        for port in first..=last {
             ports.insert(format!("{port}/{}", protocol.to_ascii_lowercase()), json!({}));
         }
     }

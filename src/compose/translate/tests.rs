@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::*;
-use fixture::{Case, PAYLOADS, cases, read, replaced};
+use fixture::{Case, PAYLOADS, cases, named, read, replaced};
 
 /// What we refuse, and where. Compose refuses the first group too.
 const REFUSED: &[(&str, &str)] = &[
@@ -162,8 +162,7 @@ fn refusals_name_the_attribute() {
 
 #[test]
 fn inline_files_are_listed_for_copying() {
-    let cases = cases();
-    let case = cases.iter().find(|case| case.name == "52-secrets").expect("recorded");
+    let case = named("52-secrets");
     let service = &case.project.services["web"];
     let bound = case.bind(service, 1, None).expect("translates");
     let copied: Vec<_> = bound
@@ -242,8 +241,7 @@ fn an_attribute_that_nobody_reads_is_an_error_at_every_depth() {
 
 #[test]
 fn a_missing_parent_is_named() {
-    let mut bare =
-        cases().into_iter().find(|case| case.name == "26-shared-namespaces").expect("recorded");
+    let mut bare = named("26-shared-namespaces");
     bare.creates.clear();
     for (service, at) in [
         ("net", "services.net.network_mode"),
@@ -259,8 +257,7 @@ fn a_missing_parent_is_named() {
 
 #[test]
 fn no_output_shows_the_environment() {
-    let cases = cases();
-    let case = cases.iter().find(|case| case.name == "52-secrets").expect("recorded");
+    let case = named("52-secrets");
     let bound = case.bind(&case.project.services["web"], 1, None).expect("translates");
     let text = format!("{bound:?}");
     assert!(!text.contains("t0ken"), "{text}");
@@ -268,8 +265,7 @@ fn no_output_shows_the_environment() {
 
 #[test]
 fn a_kept_volume_is_mounted_by_name_and_image_volumes_are_kept() {
-    let cases = cases();
-    let case = cases.iter().find(|case| case.name == "54-recreate").expect("recorded");
+    let case = named("54-recreate");
     let mount = |destination: &str, name: &str| observed::Mount {
         kind: "volume".into(),
         name: name.into(),
@@ -292,4 +288,116 @@ fn a_kept_volume_is_mounted_by_name_and_image_volumes_are_kept() {
     );
     assert_eq!(bound.name, "0123456789ab_translate-54-recreate-web-1");
     assert_eq!(bound.final_name, "translate-54-recreate-web-1");
+}
+
+#[test]
+fn the_parent_is_the_container_whose_name_sorts_first() {
+    let mut case = named("26-shared-namespaces");
+    case.creates = ["p-base-2", "p-base-10", "p-base-3"]
+        .map(|name| {
+            let labels = json!({"com.docker.compose.service": "base"});
+            json!({"id": format!("id of {name}"), "name": name, "body": {"Labels": labels}})
+        })
+        .to_vec();
+    let bound = case.bind(&case.project.services["net"], 1, None).expect("translates");
+    let mode = &bound.body.expose()["HostConfig"]["NetworkMode"];
+    assert_eq!(mode, "container:id of p-base-10");
+}
+
+/// The case's service `web` with some attributes replaced.
+fn changed(case: &Case, attributes: Value) -> Service {
+    let mut service = case.project.services["web"].clone();
+    let Value::Object(attributes) = attributes else { panic!("attributes are a map") };
+    service.canonical.expose_mut().extend(attributes);
+    service
+}
+
+#[test]
+fn an_image_mount_may_name_a_service_that_builds_the_image() {
+    let mut case = named("16-image-mount");
+    case.images.insert("translate-16-image-mount-base".into(), "sha256:built".into());
+    case.images.insert("both".into(), "sha256:pulled".into());
+    case.images.insert("translate-16-image-mount-both".into(), "sha256:built".into());
+    let volumes = json!([
+        {"type": "image", "source": "base", "target": "/a"},
+        {"type": "image", "source": "both", "target": "/b"},
+    ]);
+    let service = changed(&case, json!({ "volumes": volumes }));
+    let bound = case.bind(&service, 1, None).expect("translates");
+    let body = bound.body.expose();
+    let mounts = &body["HostConfig"]["Mounts"];
+    assert_eq!(mounts[0]["Source"], "translate-16-image-mount-base");
+    assert_eq!(mounts[1]["Source"], "both");
+    assert_eq!(
+        body["Labels"]["com.docker.compose.image-volume-digest"],
+        "/a=sha256:built,/b=sha256:pulled"
+    );
+}
+
+#[test]
+fn a_copied_file_keeps_mode_and_owner() {
+    let case = named("52-secrets");
+    let reference = json!({"source": "inline", "target": "etc/x", "uid": "5", "mode": "0600"});
+    let service = changed(&case, json!({"secrets": [], "configs": [reference]}));
+    let files = case.bind(&service, 1, None).expect("translates").files_to_copy;
+    let content = "a=$b\n".to_owned().into();
+    let target = "/etc/x".into();
+    let expected = FileToCopy { target, content, mode: 0o600, uid: 5, gid: 0, copy_ids: true };
+    assert_eq!(files, [expected]);
+}
+
+#[test]
+fn extensions_have_no_effect_on_the_body() {
+    let case = named("01-minimal");
+    let service = changed(&case, json!({"x-note": {"any": "thing"}}));
+    let (plain, extended) =
+        (case.bind(&case.project.services["web"], 1, None), case.bind(&service, 1, None));
+    assert_eq!(plain.expect("translates").body, extended.expect("translates").body);
+}
+
+#[test]
+fn aliases_are_those_of_the_network() {
+    let case = named("19-networks");
+    let aliases = |service: &str, network: &str| {
+        let service = &case.project.services[service];
+        wanted_aliases(&case.project, service, network, 1).into_iter().collect::<Vec<_>>()
+    };
+    assert_eq!(aliases("web", "front"), ["site", "translate-19-networks-web-1", "web", "www"]);
+    assert_eq!(aliases("web", "aaa"), ["translate-19-networks-web-1", "web"]);
+    assert_eq!(aliases("named", "back"), ["named", "translate-own-container"]);
+}
+
+#[test]
+fn external_resources_are_never_created() {
+    let case = named("21-network-create");
+    let network = &case.project.networks["outside"];
+    let error = network_body(&case.project, network).expect_err("external");
+    assert_eq!(place(&error), "networks.outside.external");
+    let case = named("14-volumes");
+    let volume = &case.project.volumes["outside"];
+    let error = volume_body(&case.project, volume).expect_err("external");
+    assert_eq!(place(&error), "volumes.outside.external");
+}
+
+#[test]
+fn a_value_of_the_wrong_type_is_named() {
+    let case = named("01-minimal");
+    for (attributes, at) in [
+        (json!({"tty": "yes"}), "services.web.tty"),
+        (json!({"mem_limit": "64 elephants"}), "services.web.mem_limit"),
+        (json!({"dns": ["9.9.9"]}), "services.web.dns"),
+        (json!({"expose": ["9-1"]}), "services.web.expose"),
+        (json!({"extra_hosts": ["host"]}), "services.web.extra_hosts"),
+        (json!({"ports": [{"target": 70_000}]}), "services.web.ports[0].target"),
+        (json!({"stop_grace_period": "soon"}), "services.web.stop_grace_period"),
+        (json!({"security_opt": ["odd"]}), "services.web.security_opt"),
+        (json!({"security_opt": ["seccomp=none.json"]}), "services.web.security_opt"),
+        (json!({"ulimits": {"nofile": "many"}}), "services.web.ulimits.nofile"),
+        (json!({"networks": {"gone": null}}), "services.web.networks.gone"),
+        (json!({"secrets": [{"source": "gone"}]}), "services.web.secrets[0].source"),
+        (json!({"volumes": [{"type": "odd"}]}), "services.web.volumes[0].type"),
+    ] {
+        let error = case.bind(&changed(&case, attributes), 1, None).expect_err(at);
+        assert_eq!(place(&error), at);
+    }
 }

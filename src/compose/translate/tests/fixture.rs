@@ -48,7 +48,12 @@ pub fn cases() -> Vec<Case> {
     folders.iter().map(|folder| case(folder)).collect()
 }
 
-pub fn case(folder: &Path) -> Case {
+/// One payload by its folder's name.
+pub fn named(name: &str) -> Case {
+    case(&Path::new(PAYLOADS).join(name))
+}
+
+fn case(folder: &Path) -> Case {
     let name = folder.file_name().expect("a name").to_string_lossy().into_owned();
     let settings = folder.join("case.json");
     let settings = if settings.exists() { read(&settings) } else { json!({}) };
