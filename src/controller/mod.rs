@@ -3,6 +3,7 @@
 pub mod ledger;
 pub mod meter;
 pub mod observer;
+pub mod publish;
 pub mod recording;
 pub mod snapshot;
 pub mod worker;

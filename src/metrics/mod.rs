@@ -6,7 +6,7 @@
 //!   service names come from the loaded files, and [`Metrics::forget_service`] takes theirs away.
 
 pub mod labels;
-mod meter;
+pub mod meter;
 mod status;
 
 use std::time::Duration;
