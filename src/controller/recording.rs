@@ -8,10 +8,15 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
+use crate::clock::{Now, Timestamp};
 use crate::execute::{Recorder, Skip, StepResult};
 use crate::metrics::Metrics;
+use crate::observed::Slot;
+use crate::plan::memory::Backoff;
 use crate::plan::{Op, Plan, Resource, Step};
-use crate::store::{Completion, EventKind, Handle, Intent, IntentId, NewEvent, Outcome};
+use crate::store::{
+    self, Completion, EventKind, Handle, Intent, IntentId, JobRun, NewEvent, Outcome,
+};
 
 /// The journal of one stack.
 pub struct JournalRecorder {
@@ -101,6 +106,41 @@ impl Recorder for JournalRecorder {
             }
         }
         .boxed()
+    }
+
+    fn backoff(&self, slot: &Slot, backoff: Option<&Backoff>, now: Now) {
+        let row = backoff.map(|b| store::Backoff {
+            failures: b.failures,
+            next: Timestamp(now.wall.0.saturating_add(
+                i64::try_from(b.not_before.since(now.mono).as_millis()).unwrap_or(i64::MAX),
+            )),
+            last_ready: None,
+        });
+        let (journal, engine, slot) = (self.journal.clone(), self.engine.clone(), slot.clone());
+        let metrics = Arc::clone(&self.metrics);
+        tokio::spawn(async move {
+            if let Err(error) = journal.set_backoff(&engine, slot, row).await {
+                metrics.journal_failed();
+                tracing::error!(%error, "can't journal a backoff; going on without");
+            }
+        });
+    }
+
+    fn job(&self, slot: &Slot, hash: &str, image: &str, now: Now) {
+        let run = JobRun {
+            config_hash: hash.to_owned(),
+            image_id: image.to_owned(),
+            exit_code: 0,
+            finished: now.wall,
+        };
+        let (journal, engine, slot) = (self.journal.clone(), self.engine.clone(), slot.clone());
+        let metrics = Arc::clone(&self.metrics);
+        tokio::spawn(async move {
+            if let Err(error) = journal.set_job(&engine, slot, Some(run)).await {
+                metrics.journal_failed();
+                tracing::error!(%error, "can't journal a job; it may run again after a restart");
+            }
+        });
     }
 }
 

@@ -105,9 +105,11 @@ pub struct Parts {
     pub goal: watch::Receiver<Option<Goal>>,
 }
 
-/// What a worker tells.
+/// What a worker tells, and how to reach it.
 #[derive(Clone)]
 pub struct Tap {
+    /// A person wants it looked at now: what waits for a later attempt is tried at once.
+    pub nudge: mpsc::Sender<()>,
     /// The latest turn.
     pub views: watch::Receiver<View>,
     /// Steps as they go.
@@ -135,6 +137,7 @@ pub struct Worker {
     memory: Memory,
     prober: Prober,
     answers: mpsc::Receiver<(Slot, Readiness)>,
+    nudges: mpsc::Receiver<()>,
     probes: BTreeMap<Slot, Readiness>,
     runs: BTreeMap<usize, Run>,
     next_run: usize,
@@ -154,13 +157,15 @@ impl Worker {
         let (post, inbox) = mpsc::channel(1024);
         let (views, seen) = watch::channel(View::default());
         let (progress, _) = broadcast::channel(1024);
-        let tap = Tap { views: seen, progress: progress.clone() };
+        let (nudge, nudges) = mpsc::channel(16);
+        let tap = Tap { nudge, views: seen, progress: progress.clone() };
         let prober = Prober::new(Arc::clone(&parts.clock), answered);
         let worker = Self {
             memory: parts.memory.clone(),
             parts,
             prober,
             answers,
+            nudges,
             probes: BTreeMap::new(),
             runs: BTreeMap::new(),
             next_run: 0,
@@ -190,6 +195,7 @@ impl Worker {
                 Some((slot, readiness)) = self.answers.recv() => {
                     self.probes.insert(slot, readiness);
                 }
+                Some(()) = self.nudges.recv() => self.start_afresh(),
                 () = tokio::time::sleep(pause) => {}
             }
             while let Ok(item) = self.inbox.try_recv() {
@@ -224,7 +230,13 @@ impl Worker {
         self.aim(&goal, &observed);
         observed.probes = self.probes.clone();
         let (plan, report) = plan(&goal.desired, &observed, &self.memory, &goal.scope, begun);
-        ledger::observe(&mut self.memory, &goal.desired, &observed, &report, begun);
+        let lessons = ledger::observe(&mut self.memory, &goal.desired, &observed, &report, begun);
+        for slot in &lessons.forgiven {
+            self.parts.recorder.backoff(slot, None, begun);
+        }
+        for (slot, hash, image) in &lessons.jobs {
+            self.parts.recorder.job(slot, hash, image, begun);
+        }
         let wake = report.wake;
         let plan = Arc::new(plan);
         let observed = Arc::new(observed);
@@ -243,6 +255,15 @@ impl Worker {
             self.begin(goal, plan, observed, snapshot.event_at);
         }
         wake
+    }
+
+    /// Forgets what waits for a later attempt. Failures in a row stay counted.
+    fn start_afresh(&mut self) {
+        let backoffs = self.memory.backoff.values_mut();
+        for backoff in backoffs.chain(self.memory.resource_backoff.values_mut()) {
+            backoff.not_before = Mono::default();
+        }
+        self.memory.pulled.clear();
     }
 
     /// An edit is a fresh start for pulls and for what could not be made before.
@@ -388,7 +409,11 @@ impl Worker {
         let goal = self.parts.goal.borrow().clone();
         if let Some(goal) = goal {
             let jitter = self.parts.clock.jitter();
-            ledger::learn(&mut self.memory, &goal.desired, step, &result, now, jitter);
+            let learned =
+                ledger::learn(&mut self.memory, &goal.desired, step, &result, now, jitter);
+            if let (true, Resource::Slot(slot)) = (learned, &step.resource) {
+                self.parts.recorder.backoff(slot, self.memory.backoff.get(slot), now);
+            }
         }
         announce(&self.progress, step, Phase::Ended(result, took));
         if let Some(dirty) = dirty {
