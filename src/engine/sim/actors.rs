@@ -126,12 +126,18 @@ impl SimEngine {
     pub fn kill(&self, container: &str, signal: u8) -> Result<(), Fault> {
         self.core.write(|w| {
             let id = w.find(container).map_err(by_hand)?;
-            if !w.get(&id).map_err(by_hand)?.has_process() {
+            let container = w.get(&id).map_err(by_hand)?;
+            if !container.live() {
                 let words = format!(
                     "Cannot kill container: {container}: Container {} is not running",
-                    id.0
+                    id.0,
+                    container = container.name
                 );
                 return Err(by_hand(Refusal::new(409, words)));
+            }
+            if !container.has_process() {
+                // Between two restarts there is nothing to signal: only the next one is dropped.
+                return w.begin_stop(&id, None).map(drop).map_err(by_hand);
             }
             w.signal(&id, signal);
             Ok(())
