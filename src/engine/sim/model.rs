@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde_json::{Map, Value};
+
 use crate::clock::Timestamp;
 use crate::engine::Fault;
 use crate::engine::types::{ContainerId, Write, WriteReply};
@@ -182,6 +184,8 @@ pub(super) struct SimContainer {
     pub volumes_from: Vec<String>,
     pub networks: BTreeMap<String, Endpoint>,
     pub mounts: Vec<Mount>,
+    /// What it was made of, for an actor that makes it anew.
+    pub body: Map<String, Value>,
     pub ports: Vec<(String, u16, String)>,
     pub health_config: Option<HealthConfig>,
     pub health: Health,

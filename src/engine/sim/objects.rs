@@ -66,8 +66,8 @@ impl World {
             }
         }
         let created = self.wall();
-        let container =
-            SimContainer { id: id.clone(), name: name.to_owned(), created, ..container };
+        let (name, body) = (name.to_owned(), body.clone());
+        let container = SimContainer { id: id.clone(), name, created, body, ..container };
         self.containers.insert(id.clone(), container);
         self.emit_container(&id, "create", &[]);
         Ok(id)

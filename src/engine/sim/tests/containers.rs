@@ -132,6 +132,21 @@ async fn compose_down_stops_and_destroys_everything() {
     assert!(networks.iter().all(|n| n.name != "demo_default"));
 }
 
+#[tokio::test(start_paused = true)]
+async fn compose_recreates_under_a_temporary_name() {
+    let sim = engine();
+    let old = run(&sim, "a", json!({})).await;
+    let change = map(json!({ "StopTimeout": 3 }));
+    let new = sim.compose_recreate("a", &change).await.expect("it is recreated");
+    let expected = ["create", "kill 15", "die 0", "stop", "destroy", "rename", "start"];
+    assert_eq!(since_start(&sim), expected);
+    assert_eq!(between(&sim, "create", "kill"), 10);
+    let created = sim.all_events().into_iter().rfind(|e| e.action == "create").expect("an event");
+    assert_eq!(created.attributes["name"], format!("{}_a", old.short()));
+    let container = inspect(&sim, &new).await;
+    assert_eq!((container.name.as_str(), container.service.as_deref()), ("a", Some("a")));
+}
+
 /// Seen: `die` to `start` 361 and 439 ms in `on-failure:2`, then exited with `RestartCount` 2.
 #[tokio::test(start_paused = true)]
 async fn on_failure_backs_off_and_ends_when_it_is_used_up() {
