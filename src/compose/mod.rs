@@ -1,5 +1,45 @@
-//! Loads a Compose project: parse, interpolate, include, extends, merge, normalise, types, hash.
+//! Loads a Compose project as Docker Compose v5.6.1 does: parse, interpolate, include, extends,
+//! merge, validate, canonicalise, normalise, types, hash.
+//!
+//! [`load`] takes files and variables and gives a [`Project`]; it talks to no engine. Every stage
+//! works on one tree whose nodes know their place, so every mistake is shown in the file.
 
+mod canonical;
+mod cast;
+pub mod config;
+mod consistency;
+mod construct;
+mod diagnostic;
+mod dotenv;
+mod environment;
+mod extends;
+mod hash;
+mod include;
+mod interpolate;
+mod load;
+mod loader;
+mod merge;
+mod node;
+mod normalise;
+mod number;
+mod options;
+mod parse;
+mod paths;
+mod port;
+mod print;
+mod scalar;
+mod schema;
+mod shellwords;
+mod support;
+mod tree;
+mod typed;
 pub mod types;
+mod unique;
+mod validate;
+mod volume;
 
+pub use diagnostic::{Diagnostic, LoadError};
+pub use hash::{network_hash, service_hash, volume_hash};
+pub use load::load;
+pub use options::LoadOptions;
 pub use types::Project;
