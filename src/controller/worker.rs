@@ -17,7 +17,7 @@ use super::ledger::{self, Underway};
 use super::meter::Meter;
 use super::observer::{Handle, Link, Snapshot};
 use super::snapshot::Dirty;
-use crate::clock::{Clock, Mono};
+use crate::clock::{Clock, Mono, Now};
 use crate::desired::Desired;
 use crate::engine::{ContainerId, DynEngine};
 use crate::execute::{Context, News, Recorder, StepResult, execute};
@@ -252,7 +252,7 @@ impl Worker {
             busy: self.memory.busy.len() + plan.steps.len(),
         });
         if !plan.is_empty() {
-            self.begin(goal, plan, observed, snapshot.event_at);
+            self.begin(goal, plan, observed, snapshot.event_at, begun);
         }
         wake
     }
@@ -307,9 +307,10 @@ impl Worker {
         plan: Arc<Plan>,
         observed: Arc<Observed>,
         event_at: Option<Mono>,
+        now: Now,
     ) {
         if let Err(violations) =
-            crate::plan::check::check(&plan, &goal.desired, &observed, &self.memory)
+            crate::plan::check::check(&plan, &goal.desired, &observed, &self.memory, now)
         {
             // A defect of the planner: doing nothing is safer than doing the wrong thing.
             for violation in violations {
