@@ -92,8 +92,8 @@ pub fn check(
 ) -> Result<(), Vec<Violation>> {
     let by_service = BTreeMap::new();
     let mut check = Check { plan, desired, observed, memory, now, by_service, found: Vec::new() };
-    for container in observed.containers.values().filter(|c| check.is_ours(c)) {
-        if let Some(service) = &container.service {
+    for container in observed.containers.values() {
+        if let (true, Some(service)) = (check.is_ours(container), &container.service) {
             check.by_service.entry(service).or_default().push(container);
         }
     }
