@@ -148,7 +148,8 @@ fn apply(world: &mut World, desired: &Desired, made: &mut Made, step: &Step) -> 
                 found(world.observed.networks.values().find(|n| n.name == *network), "network")?;
             }
             if !world.observed.engine.capabilities.many_endpoints_at_create {
-                let first = network_order(service).first().map(|k| &desired.project.networks[*k].name);
+                let first =
+                    network_order(service).first().map(|k| &desired.project.networks[*k].name);
                 container.networks.retain(|name, _| Some(name) == first);
             }
             made.containers.insert(step.id.0, container.id.clone());
