@@ -5,6 +5,7 @@ mod faults;
 mod fixture;
 mod model;
 mod network;
+mod property;
 mod replace;
 mod restart;
 mod supply;

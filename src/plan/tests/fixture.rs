@@ -146,6 +146,8 @@ pub struct World {
     pub memory: Memory,
     pub scope: Scope,
     pub now: Now,
+    /// Container IDs look like the engine's rather than like `web1`.
+    pub hex: bool,
 }
 
 impl World {
@@ -161,6 +163,7 @@ impl World {
             memory: Memory::default(),
             scope: Scope::default(),
             now: Now { wall: Timestamp(WALL), mono: Mono(Duration::from_secs(1000)) },
+            hex: false,
         };
         world.observed.engine.capabilities.many_endpoints_at_create = true;
         world.image("app", "sha256:app");
@@ -213,8 +216,11 @@ impl World {
         for name in &desired.order {
             let service = &self.project.services[name];
             for number in 1..=service.scale {
-                let mut container =
-                    self.made(&desired, &slot(name, number), &format!("{name}{number}"));
+                let mut text = format!("{name}{number}");
+                if self.hex {
+                    text = format!("{:012x}{:052x}", self.observed.containers.len(), 0);
+                }
+                let mut container = self.made(&desired, &slot(name, number), &text);
                 container.started = Some(ago(3600));
                 container.state = ContainerState::Running;
                 container.name = format!("p-{name}-{number}");

@@ -92,7 +92,7 @@ fn a_removed_network_is_made_and_its_members_attached_again() {
     w.expect(&[
         "[]     -> #1 network p_default: create  (deleted by someone else)",
         "[1]    -> #2 service a/1: connect to default  (not connected)",
-        "[1]    -> #3 service b/1: connect to default  (connected to a removed network of that name)",
+        "[1]    -> #3 service b/1: connect to default  (connected to another network of that name)",
         "[3]    -> #4 service b/1: start  (exited 1)",
     ]);
 }
@@ -104,9 +104,9 @@ fn members_move_to_a_network_that_was_recreated_under_its_name() {
     w.observed.networks.insert("net-2".into(), made_network(&network("default"), "net-2"));
     w.exit("b", 1, 60);
     w.expect(&[
-        "[]     -> #1 service a/1: disconnect from p_default  (connected to a removed network of that name)",
-        "[1]    -> #2 service a/1: connect to default  (connected to a removed network of that name)",
-        "[]     -> #3 service b/1: connect to default  (connected to a removed network of that name)",
+        "[]     -> #1 service a/1: disconnect from p_default  (connected to another network of that name)",
+        "[1]    -> #2 service a/1: connect to default  (connected to another network of that name)",
+        "[]     -> #3 service b/1: connect to default  (connected to another network of that name)",
         "[3]    -> #4 service b/1: start  (exited 1)",
     ]);
 }
@@ -120,8 +120,8 @@ fn of_several_networks_of_one_name_ours_wins() {
     w.expect(&[]);
     w.fault("a", |c| c.networks.get_mut("p_default").expect("there").network_id = "net-0".into());
     w.expect(&[
-        "[]     -> #1 service a/1: disconnect from net-0  (connected to a removed network of that name)",
-        "[1]    -> #2 service a/1: connect to default  (connected to a removed network of that name)",
+        "[]     -> #1 service a/1: disconnect from net-0  (connected to another network of that name)",
+        "[1]    -> #2 service a/1: connect to default  (connected to another network of that name)",
     ]);
 }
 
@@ -166,8 +166,8 @@ fn a_changed_network_is_made_anew_around_its_members() {
         "[]     -> #1 service a/1: disconnect from net-default  (replaced)",
         "[1]    -> #2 network p_default: remove  (configuration changed)",
         "[2]    -> #3 network p_default: create  (configuration changed)",
-        "[3]    -> #4 service a/1: connect to default  (connected to a removed network of that name)",
-        "[3]    -> #5 service b/1: connect to default  (connected to a removed network of that name)",
+        "[1,3]  -> #4 service a/1: connect to default  (connected to another network of that name)",
+        "[3]    -> #5 service b/1: connect to default  (connected to another network of that name)",
         "[5]    -> #6 service b/1: start  (exited 1)",
     ]);
 }
@@ -215,8 +215,8 @@ fn a_changed_network_comes_back_to_a_container_whose_replacement_waits() {
         "[]     -> #2 service b/1: disconnect from net-default  (replaced)",
         "[1,2]  -> #3 network p_default: remove  (configuration changed)",
         "[3]    -> #4 network p_default: create  (configuration changed)",
-        "[4]    -> #5 service a/1: connect to default  (connected to a removed network of that name)",
-        "[4]    -> #6 service b/1: connect to default  (connected to a removed network of that name)",
+        "[1,4]  -> #5 service a/1: connect to default  (connected to another network of that name)",
+        "[2,4]  -> #6 service b/1: connect to default  (connected to another network of that name)",
         "service a/1: blocked(image newer is missing and may not be pulled; `docker pull` provides it)",
     ]);
 }
