@@ -5,6 +5,7 @@
 //! [`controller`] does so again whenever something may have changed.
 #![forbid(unsafe_code)]
 
+pub mod api;
 pub mod clock;
 pub mod compose;
 pub mod desired;

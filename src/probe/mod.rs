@@ -1,4 +1,8 @@
 //! Facts about a service from outside: is it ready to serve?
+//!
+//! [`Spec`] is what a resource says, [`Probe`] what follows from it. [`vantage::candidates`]
+//! derives the addresses to try, [`ask::ask`] makes one observation, [`schedule`] decides when the
+//! next one is due and what the observations add up to, and [`prober::Prober`] runs all of it.
 
 use std::time::Duration;
 
@@ -6,6 +10,28 @@ use serde::Serialize;
 
 use crate::clock::Mono;
 use crate::engine::ContainerId;
+
+pub mod ask;
+mod chroma;
+mod comfyui;
+mod connect;
+mod credentials;
+mod generic;
+mod http;
+mod ollama;
+pub mod prober;
+pub mod schedule;
+pub mod spec;
+#[cfg(test)]
+mod tests;
+mod valkey;
+pub mod vantage;
+pub mod vet;
+
+pub use ollama::same_model;
+pub use prober::{Prober, Target};
+pub use spec::{Probe, Question, Spec, SpecError};
+pub use vantage::{Candidate, PublishedPort, Reach, Vantage};
 
 /// What a probe answers. Unknown is not unready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -30,6 +56,44 @@ pub struct Outcome {
     pub message: String,
     /// Time that it took.
     pub took: Duration,
+    /// The server answered in its own protocol and said why it doesn't serve: wait for it, or
+    /// tell a person. A restart would not help and may lose data, so such an outcome is no
+    /// failing observation.
+    pub alive: bool,
+    /// Ready, but less than declared: `reason` and `message` say what is missing.
+    pub degraded: bool,
+}
+
+impl Outcome {
+    /// It serves.
+    pub fn ready() -> Self {
+        Self { answer: Answer::Ready, reason: "Ready".into(), ..Self::default() }
+    }
+
+    /// It doesn't serve.
+    pub fn not_ready(reason: &str, message: impl Into<String>) -> Self {
+        Self {
+            answer: Answer::NotReady,
+            reason: reason.into(),
+            message: message.into(),
+            ..Self::default()
+        }
+    }
+
+    /// It doesn't serve, says so itself, and a restart is no mend.
+    pub fn alive(reason: &str, message: impl Into<String>) -> Self {
+        Self { alive: true, ..Self::not_ready(reason, message) }
+    }
+
+    /// Nobody can tell.
+    pub fn unknown(reason: &str, message: impl Into<String>) -> Self {
+        Self { answer: Answer::Unknown, ..Self::not_ready(reason, message) }
+    }
+
+    /// It serves less than declared.
+    pub fn degraded(reason: &str, message: impl Into<String>) -> Self {
+        Self { answer: Answer::Ready, degraded: true, ..Self::not_ready(reason, message) }
+    }
 }
 
 /// What is known of a slot's readiness, over several probes of one container.
@@ -44,8 +108,11 @@ pub struct Readiness {
     pub last: Outcome,
     /// When the answer last changed.
     pub since: Mono,
-    /// Failing observations in a row.
+    /// Failing observations in a row, at least [`schedule::FAILURE_SPACING`] apart: what the
+    /// quick looks of a start see between them counts once.
     pub failures: u32,
+    /// When the last failing observation was counted.
+    pub counted: Mono,
     /// It has been ready in this run.
     pub was_ready: bool,
 }

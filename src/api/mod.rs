@@ -1,0 +1,3 @@
+//! Resource kinds and the types that they share.
+
+pub mod quantity;
