@@ -8,8 +8,10 @@
 pub mod api;
 pub mod clock;
 pub mod compose;
+pub mod controller;
 pub mod desired;
 pub mod engine;
+pub mod execute;
 pub mod observed;
 pub mod plan;
 pub mod probe;

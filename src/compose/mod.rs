@@ -26,3 +26,4 @@ pub fn network_hash(n: &types::Network) -> String {
 pub fn volume_hash(n: &types::Volume) -> String {
     serde_json::to_string(n.canonical.expose()).unwrap_or_default()
 }
+pub mod translate;

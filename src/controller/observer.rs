@@ -7,6 +7,7 @@
 //! - A request to look again is answered after a snapshot that was read later than the request.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,11 +15,11 @@ use futures_util::StreamExt;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::meter::Meter;
 use super::snapshot::{Dirty, Picture};
 use crate::clock::{Clock, Mono};
 use crate::engine::{ContainerId, DynEngine, EngineEvent, Fault, StreamItem};
 use crate::execute::Freshness;
-use crate::metrics::Metrics;
 use crate::observed::{Observed, labels};
 
 /// Time between two full lists while the stream is healthy.
@@ -113,7 +114,7 @@ impl Handle {
 pub struct Observer {
     engine: DynEngine,
     clock: Arc<dyn Clock>,
-    metrics: Arc<Metrics>,
+    metrics: Arc<dyn Meter>,
     publish: watch::Sender<Snapshot>,
     requests: mpsc::Receiver<Refresh>,
     projects: watch::Receiver<BTreeSet<String>>,
@@ -126,7 +127,7 @@ impl Observer {
     pub fn new(
         engine: DynEngine,
         clock: Arc<dyn Clock>,
-        metrics: Arc<Metrics>,
+        metrics: Arc<dyn Meter>,
         resync: Duration,
     ) -> (Self, Handle) {
         let (publish, snapshots) = watch::channel(Snapshot::default());
@@ -157,7 +158,7 @@ impl Observer {
                 () = stop.cancelled() => return,
                 fault = self.session(&mut sessions) => fault,
             };
-            self.metrics.event_stream_connected(false);
+            self.metrics.stream_connected(false);
             tracing::warn!(error = %ended, "lost the engine's event stream; facts are stale");
             self.publish.send_modify(|s| {
                 s.revision += 1;
@@ -180,12 +181,12 @@ impl Observer {
     /// One connection: subscribe first, then list, so that nothing falls between.
     async fn session(&mut self, sessions: &mut u64) -> Fault {
         match self.try_session(sessions).await {
-            Ok(never) => never,
+            Ok(never) => match never {},
             Err(fault) => fault,
         }
     }
 
-    async fn try_session(&mut self, sessions: &mut u64) -> Result<Fault, Fault> {
+    async fn try_session(&mut self, sessions: &mut u64) -> Result<Infallible, Fault> {
         let info = self.engine.info().await?;
         let events = self.engine.events().await?;
         let mut events = events.ready_chunks(256);
@@ -196,7 +197,7 @@ impl Observer {
             self.metrics.event_gap();
         }
         *sessions += 1;
-        self.metrics.event_stream_connected(true);
+        self.metrics.stream_connected(true);
         self.publish(&picture, true);
         let mut last_event = self.clock.now().mono;
         let mut next_resync = last_event.after(self.resync);

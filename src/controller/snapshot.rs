@@ -33,7 +33,13 @@ pub struct Dirty {
 impl Dirty {
     /// All lists.
     pub fn everything() -> Self {
-        Self { containers: BTreeSet::new(), list: true, networks: true, volumes: true, images: true }
+        Self {
+            containers: BTreeSet::new(),
+            list: true,
+            networks: true,
+            volumes: true,
+            images: true,
+        }
     }
 
     /// Nothing.

@@ -9,6 +9,7 @@
 //! - Every answer is bounded in bytes ([`Fault::TooLarge`]).
 //! - Unknown fields and unknown enum values never fail a read.
 
+pub mod docker;
 pub mod fault;
 pub mod types;
 

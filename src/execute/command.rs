@@ -93,14 +93,12 @@ pub async fn build(context: &Context, step: &Step, made: &Made) -> Result<Comman
             create(context, slot, name, replaces.as_ref(), parents, made).await?
         }
         Op::Start { container } => Write::StartContainer { id: target(container, made)? },
-        Op::Stop { container } => Write::StopContainer {
-            id: container.clone(),
-            grace: grace(context, container),
-        },
-        Op::Restart { container } => Write::RestartContainer {
-            id: container.clone(),
-            grace: grace(context, container),
-        },
+        Op::Stop { container } => {
+            Write::StopContainer { id: container.clone(), grace: grace(context, container) }
+        }
+        Op::Restart { container } => {
+            Write::RestartContainer { id: container.clone(), grace: grace(context, container) }
+        }
         Op::Unpause { container } => Write::UnpauseContainer { id: container.clone() },
         Op::Remove { container, force } => {
             Write::RemoveContainer { id: container.clone(), force: *force }
@@ -133,12 +131,14 @@ fn connect(
     let service = project.services.get(&slot.service).ok_or_else(|| inconsistent(slot))?;
     let network = match network {
         NetworkRef::Existing(id) => id.clone(),
-        NetworkRef::Created(step) => {
-            made.ids.get(step).cloned().ok_or_else(|| inconsistent("a network that no step made"))?
-        }
+        NetworkRef::Created(step) => made
+            .ids
+            .get(step)
+            .cloned()
+            .ok_or_else(|| inconsistent("a network that no step made"))?,
     };
-    let endpoint = translate::endpoint_config(project, service, key, slot.number)
-        .map_err(translate_error)?;
+    let endpoint =
+        translate::endpoint_config(project, service, key, slot.number).map_err(translate_error)?;
     Ok(Write::ConnectNetwork { network, container: target(container, made)?, endpoint })
 }
 
@@ -178,11 +178,7 @@ async fn create(
 }
 
 /// The ID that the reference names now: the snapshot's, or the engine's after a pull.
-async fn image_id(
-    context: &Context,
-    reference: &str,
-    made: &Made,
-) -> Result<String, CommandError> {
+async fn image_id(context: &Context, reference: &str, made: &Made) -> Result<String, CommandError> {
     if !made.pulled.contains(reference)
         && let Some(id) = context.observed.image_id(reference)
     {

@@ -174,7 +174,8 @@ impl<'a> Walk<'a> {
                 self.touched.extend(step.op.container().cloned());
                 let made = self.made.clone();
                 let (plan, context, news) = (self.plan, self.context, self.news);
-                running.push(async move { (step, perform(plan, context, news, step, &made).await) });
+                running
+                    .push(async move { (step, perform(plan, context, news, step, &made).await) });
             }
             if !ready.is_empty() {
                 continue;

@@ -1,5 +1,8 @@
 //! What the engine really shows, as one immutable snapshot.
 
+pub(crate) mod lenient;
+pub mod normalise;
+
 use std::collections::BTreeMap;
 
 use serde::Serialize;

@@ -36,12 +36,10 @@ pub fn failed(backoff: &mut Backoff, now: Mono, jitter: f64, reason: String) {
 
 /// The slot is (not) ready now. True once the failures before are forgiven.
 pub fn observed_ready(backoff: &mut Backoff, ready: bool, now: Mono) -> bool {
-    if !ready {
-        backoff.ready_since = None;
-        return false;
-    }
-    let since = *backoff.ready_since.get_or_insert(now);
-    now.since(since) >= SUSTAINED
+    let sustained = backoff.ready_since.is_some_and(|since| now.since(since) >= SUSTAINED);
+    // What was sustained until now is forgiven even if it ends now.
+    backoff.ready_since = if ready { backoff.ready_since.or(Some(now)) } else { None };
+    sustained
 }
 
 #[cfg(test)]

@@ -1,0 +1,216 @@
+//! What the past teaches: pure changes of [`Memory`] by outcomes and observations.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::clock::{Mono, Now};
+use crate::desired::Desired;
+use crate::engine::ContainerId;
+use crate::execute::{StepError, StepResult};
+use crate::observed::Observed;
+use crate::plan::memory::Backoff;
+use crate::plan::{Cause, Memory, Op, Plan, Report, Resource, SlotStatus, Step, Target, recovery};
+
+use super::snapshot::Dirty;
+
+/// A plan under way: which resources it still works on, and what must be read again after.
+#[derive(Debug, Default)]
+pub struct Underway {
+    remaining: BTreeMap<Resource, usize>,
+    touched: BTreeMap<Resource, Dirty>,
+}
+
+impl Underway {
+    /// Marks every resource of the plan as busy.
+    pub fn begin(plan: &Plan, memory: &mut Memory) -> Self {
+        let mut remaining: BTreeMap<Resource, usize> = BTreeMap::new();
+        for step in &plan.steps {
+            *remaining.entry(step.resource.clone()).or_default() += 1;
+        }
+        memory.busy.extend(remaining.keys().cloned());
+        Self { remaining, touched: BTreeMap::new() }
+    }
+
+    /// Books the end of a step. Returns what must be read again before its resource may be
+    /// planned for again, once the plan has no more to do with it.
+    pub fn ended(
+        &mut self,
+        step: &Step,
+        result: &StepResult,
+        created: &BTreeMap<crate::plan::StepId, ContainerId>,
+    ) -> Option<Dirty> {
+        let touched = self.touched.entry(step.resource.clone()).or_default();
+        touched.merge(doubtful(step, result, created));
+        let left = self.remaining.get_mut(&step.resource)?;
+        *left -= 1;
+        if *left > 0 {
+            return None;
+        }
+        self.remaining.remove(&step.resource);
+        self.touched.remove(&step.resource)
+    }
+
+    /// Nothing is left to do.
+    pub fn is_over(&self) -> bool {
+        self.remaining.is_empty()
+    }
+}
+
+/// What a step's end makes doubtful.
+fn doubtful(
+    step: &Step,
+    result: &StepResult,
+    created: &BTreeMap<crate::plan::StepId, ContainerId>,
+) -> Dirty {
+    let mut dirty = Dirty::default();
+    if matches!(result, StepResult::Skipped(_)) {
+        // The facts that made it pointless are on their way already, or nothing was done.
+        dirty.containers.extend(step.op.container().cloned());
+        return dirty;
+    }
+    let unsure = !matches!(result, StepResult::Done(_));
+    match &step.op {
+        Op::CreateNetwork { .. } | Op::RemoveNetwork { .. } => dirty.networks = true,
+        Op::CreateVolume { .. } => dirty.volumes = true,
+        Op::Pull { .. } => dirty.images = true,
+        // Whether it exists is only in the list.
+        Op::Create { .. } => dirty.list = unsure,
+        _ => {}
+    }
+    // A container that can't be attached or started may point at a network that is gone.
+    dirty.networks |= unsure && matches!(step.op, Op::Connect { .. } | Op::Start { .. });
+    dirty.containers.extend(step.op.container().cloned());
+    let target = match &step.op {
+        Op::Start { container } | Op::Rename { container, .. } | Op::Connect { container, .. } => {
+            Some(container)
+        }
+        _ => None,
+    };
+    if let Some(Target::Created(by)) = target {
+        dirty.containers.extend(created.get(by).cloned());
+    }
+    dirty.containers.extend(created.get(&step.id).cloned());
+    dirty
+}
+
+/// What a step's end teaches. Returns the backoff to write down, if it changed.
+pub fn learn(
+    memory: &mut Memory,
+    desired: &Desired,
+    step: &Step,
+    result: &StepResult,
+    now: Now,
+    jitter: f64,
+) -> bool {
+    match result {
+        StepResult::Done(reply) => done(memory, desired, step, reply.id.as_deref(), now, jitter),
+        StepResult::Failed(error) => {
+            let reason = reason(error);
+            fail(memory, &step.resource, now.mono, jitter, reason);
+            true
+        }
+        StepResult::Unknown(fault) => {
+            fail(memory, &step.resource, now.mono, jitter, fault.reason().to_owned());
+            true
+        }
+        StepResult::Skipped(_) => false,
+    }
+}
+
+/// For people: the engine's words about a failed start say most.
+fn reason(error: &StepError) -> String {
+    let text = error.to_string();
+    let mut short: String = text.chars().take(300).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    short
+}
+
+fn done(
+    memory: &mut Memory,
+    desired: &Desired,
+    step: &Step,
+    id: Option<&str>,
+    now: Now,
+    jitter: f64,
+) -> bool {
+    match &step.op {
+        Op::Create { slot, .. } => {
+            if let Some(id) = id {
+                memory.owned.insert(ContainerId(id.to_owned()));
+            }
+            if let Some(hash) = desired.hashes.get(&slot.service) {
+                memory.applied.insert(slot.service.clone(), hash.clone());
+            }
+            false
+        }
+        Op::Pull { reference, .. } => {
+            memory.pulled.insert(reference.clone());
+            memory.resource_backoff.remove(&step.resource).is_some()
+        }
+        Op::Start { .. } | Op::Restart { .. } => {
+            let recovery = matches!(step.cause, Cause::Exited { .. } | Cause::Unhealthy(_));
+            let Resource::Slot(slot) = &step.resource else { return false };
+            if recovery {
+                let backoff = memory.backoff.entry(slot.clone()).or_default();
+                recovery::attempted(backoff, now.mono, jitter);
+            }
+            recovery
+        }
+        Op::CreateNetwork { .. } | Op::CreateVolume { .. } => {
+            memory.resource_backoff.remove(&step.resource).is_some()
+        }
+        _ => false,
+    }
+}
+
+fn fail(memory: &mut Memory, resource: &Resource, now: Mono, jitter: f64, reason: String) {
+    let backoff = match resource {
+        Resource::Slot(slot) => memory.backoff.entry(slot.clone()).or_default(),
+        other => memory.resource_backoff.entry(other.clone()).or_default(),
+    };
+    recovery::attempted(backoff, now, jitter);
+    recovery::failed(backoff, now, jitter, reason);
+}
+
+/// What a report teaches: who is down since when, who is forgiven, which jobs are over.
+/// Returns whether a backoff changed.
+pub fn observe(
+    memory: &mut Memory,
+    desired: &Desired,
+    observed: &Observed,
+    report: &Report,
+    now: Now,
+) -> bool {
+    let mut forgiven = false;
+    memory.backoff.retain(|slot, backoff: &mut Backoff| {
+        let ready = report.slots.get(slot).is_some_and(|s| {
+            matches!(s.status, SlotStatus::Ready | SlotStatus::Degraded | SlotStatus::Completed)
+        });
+        let over = recovery::observed_ready(backoff, ready, now.mono);
+        forgiven |= over;
+        !over
+    });
+    let down: BTreeSet<&str> = report
+        .slots
+        .iter()
+        .filter(|(_, r)| !r.status.is_settled())
+        .map(|(s, _)| s.service.as_str())
+        .collect();
+    memory.down_since.retain(|service, _| down.contains(service.as_str()));
+    for service in down {
+        memory.down_since.entry(service.to_owned()).or_insert(now.mono);
+    }
+    for (slot, report) in &report.slots {
+        let done = report.status == SlotStatus::Completed && desired.traits(&slot.service).job;
+        let container = report.container.as_ref().and_then(|id| observed.containers.get(id));
+        if let (true, Some(container)) = (done, container)
+            && let Some(hash) = &container.config_hash
+        {
+            let run = (hash.clone(), container.image_id.clone());
+            memory.jobs.insert(slot.service.clone(), run);
+        }
+    }
+    memory.owned.retain(|id| observed.containers.contains_key(id));
+    forgiven
+}

@@ -1,0 +1,441 @@
+//! One stack's loop: whenever a fact may have changed, plan again and run what the plan says.
+//!
+//! # Guarantees
+//! - Nothing is planned before a complete snapshot, nor on stale facts.
+//! - A resource that a step works on is left alone until the step has ended *and* its outcome has
+//!   been observed.
+//! - A long step (a stop with a long grace, a pull) delays only what depends on it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::ledger::{self, Underway};
+use super::meter::Meter;
+use super::observer::{Handle, Link, Snapshot};
+use super::snapshot::Dirty;
+use crate::clock::{Clock, Mono};
+use crate::desired::Desired;
+use crate::engine::{ContainerId, DynEngine};
+use crate::execute::{Context, News, Recorder, StepResult, execute};
+use crate::observed::{ContainerState, Observed, Slot};
+use crate::plan::{Memory, Plan, Report, Resource, Scope, Step, StepId, plan};
+use crate::probe::Readiness;
+use crate::probe::prober::{Prober, Target};
+use crate::probe::spec::Probe;
+use crate::probe::vantage::{PublishedPort, Reach, candidates};
+
+/// Time without any news after which the loop looks at its own state again.
+const HEARTBEAT: Duration = Duration::from_secs(30);
+
+/// What a stack should look like, and how to ask its services.
+#[derive(Debug, Clone)]
+pub struct Goal {
+    /// The desired state.
+    pub desired: Arc<Desired>,
+    /// Probes by service.
+    pub probes: BTreeMap<String, Arc<Probe>>,
+    /// Only these services and what they need; empty is all.
+    pub scope: Scope,
+}
+
+/// How a stack stands after a turn of the loop.
+#[derive(Clone, Default)]
+pub struct View {
+    /// Grows with each turn.
+    pub turn: u64,
+    /// Generation of the desired state that was planned for.
+    pub generation: u64,
+    /// Whether the facts are true.
+    pub link: Link,
+    /// The facts.
+    pub observed: Arc<Observed>,
+    /// What is still to be done now.
+    pub plan: Arc<Plan>,
+    /// What waits, and how each service stands.
+    pub report: Arc<Report>,
+    /// Resources that steps work on.
+    pub busy: usize,
+}
+
+/// What happens to a step, for people and for the journal.
+#[derive(Debug, Clone)]
+pub struct Progress {
+    /// What it is about.
+    pub resource: Resource,
+    /// The operation, in words.
+    pub op: String,
+    /// Its action word.
+    pub action: &'static str,
+    /// Why, in words.
+    pub cause: String,
+    /// How far it is.
+    pub phase: Phase,
+}
+
+/// How far a step is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Phase {
+    /// It began.
+    Started,
+    /// A pull goes on: words, bytes so far, bytes in all.
+    Pulling(String, Option<u64>, Option<u64>),
+    /// It ended so, after this time.
+    Ended(StepResult, Duration),
+}
+
+/// What a worker is made of.
+pub struct Parts {
+    /// The engine.
+    pub engine: DynEngine,
+    /// The observer.
+    pub observer: Handle,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Metrics.
+    pub metrics: Arc<dyn Meter>,
+    /// The journal.
+    pub recorder: Arc<dyn Recorder>,
+    /// What the journal remembers.
+    pub memory: Memory,
+    /// What the stack should look like; `None` before the first good load.
+    pub goal: watch::Receiver<Option<Goal>>,
+}
+
+/// What a worker tells.
+#[derive(Clone)]
+pub struct Tap {
+    /// The latest turn.
+    pub views: watch::Receiver<View>,
+    /// Steps as they go.
+    pub progress: broadcast::Sender<Progress>,
+}
+
+struct Run {
+    plan: Arc<Plan>,
+    underway: Underway,
+    created: BTreeMap<StepId, ContainerId>,
+    begun: BTreeMap<StepId, Mono>,
+}
+
+/// News of a run, or the end of a refresh that a resource waited for.
+enum Inbox {
+    News(usize, News),
+    Observed(Resource),
+}
+
+/// One stack's loop.
+pub struct Worker {
+    parts: Parts,
+    memory: Memory,
+    prober: Prober,
+    answers: mpsc::Receiver<(Slot, Readiness)>,
+    probes: BTreeMap<Slot, Readiness>,
+    runs: BTreeMap<usize, Run>,
+    next_run: usize,
+    inbox: mpsc::Receiver<Inbox>,
+    post: mpsc::Sender<Inbox>,
+    views: watch::Sender<View>,
+    progress: broadcast::Sender<Progress>,
+    generation: Option<u64>,
+    turn: u64,
+}
+
+impl Worker {
+    /// A worker that isn't running yet. Needs a tokio runtime for its prober.
+    pub fn new(parts: Parts) -> (Self, Tap) {
+        let (answered, answers) = mpsc::channel(256);
+        let (post, inbox) = mpsc::channel(1024);
+        let (views, seen) = watch::channel(View::default());
+        let (progress, _) = broadcast::channel(1024);
+        let tap = Tap { views: seen, progress: progress.clone() };
+        let prober = Prober::new(Arc::clone(&parts.clock), answered);
+        let worker = Self {
+            memory: parts.memory.clone(),
+            parts,
+            prober,
+            answers,
+            probes: BTreeMap::new(),
+            runs: BTreeMap::new(),
+            next_run: 0,
+            inbox,
+            post,
+            views,
+            progress,
+            generation: None,
+            turn: 0,
+        };
+        (worker, tap)
+    }
+
+    /// Runs until told to stop, then waits for the steps under way.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut wake: Option<Mono> = Some(Mono::default());
+        loop {
+            let now = self.parts.clock.now().mono;
+            let pause = wake.map_or(HEARTBEAT, |w| w.since(now)).min(HEARTBEAT);
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                Some(item) = self.inbox.recv() => self.take(item),
+                Ok(()) = self.parts.observer.snapshots.changed() => {}
+                Ok(()) = self.parts.goal.changed() => {}
+                Some((slot, readiness)) = self.answers.recv() => {
+                    self.probes.insert(slot, readiness);
+                }
+                () = tokio::time::sleep(pause) => {}
+            }
+            while let Ok(item) = self.inbox.try_recv() {
+                self.take(item);
+            }
+            while let Ok((slot, readiness)) = self.answers.try_recv() {
+                self.probes.insert(slot, readiness);
+            }
+            wake = self.turn();
+        }
+        while !self.runs.is_empty() {
+            match self.inbox.recv().await {
+                Some(item) => self.take(item),
+                None => break,
+            }
+        }
+    }
+
+    /// Plans once and begins what the plan says. Returns when to turn again at the latest.
+    fn turn(&mut self) -> Option<Mono> {
+        let snapshot: Snapshot = self.parts.observer.snapshots.borrow_and_update().clone();
+        let goal = self.parts.goal.borrow_and_update().clone();
+        let (Link::Live, Some(goal)) = (&snapshot.link, goal) else {
+            self.publish_stale(snapshot);
+            return None;
+        };
+        let begun = self.parts.clock.now();
+        if self.generation.replace(goal.desired.generation) != Some(goal.desired.generation) {
+            self.memory.pulled.clear();
+            self.memory.resource_backoff.clear();
+        }
+        let mut observed = (*snapshot.observed).clone();
+        self.aim(&goal, &observed);
+        observed.probes = self.probes.clone();
+        let (plan, report) = plan(&goal.desired, &observed, &self.memory, &goal.scope, begun);
+        ledger::observe(&mut self.memory, &goal.desired, &observed, &report, begun);
+        let wake = report.wake;
+        let plan = Arc::new(plan);
+        let observed = Arc::new(observed);
+        self.measure(&goal, &plan, &report, begun.mono);
+        self.turn += 1;
+        self.views.send_replace(View {
+            turn: self.turn,
+            generation: goal.desired.generation,
+            link: Link::Live,
+            observed: Arc::clone(&observed),
+            plan: Arc::clone(&plan),
+            report: Arc::new(report),
+            busy: self.memory.busy.len() + plan.steps.len(),
+        });
+        if !plan.is_empty() {
+            self.begin(goal, plan, observed);
+        }
+        wake
+    }
+
+    fn publish_stale(&mut self, snapshot: Snapshot) {
+        self.turn += 1;
+        let turn = self.turn;
+        self.views.send_modify(|view| {
+            view.turn = turn;
+            view.link = snapshot.link;
+        });
+    }
+
+    fn measure(&self, goal: &Goal, plan: &Plan, report: &Report, begun: Mono) {
+        let metrics = &self.parts.metrics;
+        let project = &goal.desired.project.name;
+        for step in &plan.steps {
+            metrics.drift(step.cause.kind());
+        }
+        metrics.services(project, report);
+        let result = if plan.is_empty() { "unchanged" } else { "changed" };
+        metrics.reconciled("stack", result, self.parts.clock.now().mono.since(begun));
+    }
+
+    fn begin(&mut self, goal: Goal, plan: Arc<Plan>, observed: Arc<Observed>) {
+        if let Err(violations) =
+            crate::plan::check::check(&plan, &goal.desired, &observed, &self.memory)
+        {
+            // A defect of the planner: doing nothing is safer than doing the wrong thing.
+            for violation in violations {
+                tracing::error!(%violation, "refused a plan");
+            }
+            self.parts.metrics.reconciled("stack", "refused", Duration::ZERO);
+            return;
+        }
+        for line in plan.to_string().lines() {
+            tracing::info!(project = %goal.desired.project.name, "plan {line}");
+        }
+        let underway = Underway::begin(&plan, &mut self.memory);
+        let number = self.next_run;
+        self.next_run += 1;
+        let run = Run {
+            plan: Arc::clone(&plan),
+            underway,
+            created: BTreeMap::new(),
+            begun: BTreeMap::new(),
+        };
+        self.runs.insert(number, run);
+        let context = Arc::new(Context {
+            engine: Arc::clone(&self.parts.engine),
+            desired: goal.desired,
+            observed,
+            recorder: Arc::clone(&self.parts.recorder),
+            freshness: self.parts.observer.changes.clone(),
+        });
+        let post = self.post.clone();
+        tokio::spawn(async move {
+            let (tx, mut rx) = mpsc::channel(256);
+            let walk = execute(plan, context, tx);
+            let forward = async {
+                while let Some(news) = rx.recv().await {
+                    if post.send(Inbox::News(number, news)).await.is_err() {
+                        break;
+                    }
+                }
+            };
+            tokio::join!(walk, forward);
+        });
+    }
+
+    fn take(&mut self, item: Inbox) {
+        match item {
+            Inbox::News(number, news) => self.news(number, news),
+            Inbox::Observed(resource) => {
+                self.memory.busy.remove(&resource);
+            }
+        }
+    }
+
+    fn news(&mut self, number: usize, news: News) {
+        let now = self.parts.clock.now();
+        let Some(run) = self.runs.get_mut(&number) else { return };
+        match news {
+            News::Started(id) => {
+                run.begun.insert(id, now.mono);
+                if let Some(step) = run.plan.step(id) {
+                    announce(&self.progress, step, Phase::Started);
+                }
+            }
+            News::Pulling(id, p) => {
+                if let Some(step) = run.plan.step(id) {
+                    announce(&self.progress, step, Phase::Pulling(p.status, p.current, p.total));
+                }
+            }
+            News::Finished(id, result) => {
+                let plan = Arc::clone(&run.plan);
+                let Some(step) = plan.step(id) else { return };
+                if let StepResult::Done(reply) = &result
+                    && let (crate::plan::Op::Create { .. }, Some(made)) = (&step.op, &reply.id)
+                {
+                    run.created.insert(id, ContainerId(made.clone()));
+                }
+                let took = run.begun.get(&id).map_or(Duration::ZERO, |b| now.mono.since(*b));
+                let dirty = run.underway.ended(step, &result, &run.created);
+                if run.underway.is_over() {
+                    self.runs.remove(&number);
+                }
+                self.finished(step, result, took, dirty);
+            }
+        }
+    }
+
+    fn finished(&mut self, step: &Step, result: StepResult, took: Duration, dirty: Option<Dirty>) {
+        let now = self.parts.clock.now();
+        self.parts.metrics.action(step.op.action(), result.word());
+        log_end(step, &result);
+        let goal = self.parts.goal.borrow().clone();
+        if let Some(goal) = goal {
+            let jitter = self.parts.clock.jitter();
+            ledger::learn(&mut self.memory, &goal.desired, step, &result, now, jitter);
+        }
+        announce(&self.progress, step, Phase::Ended(result, took));
+        if let Some(dirty) = dirty {
+            let (observer, post) = (self.parts.observer.clone(), self.post.clone());
+            let resource = step.resource.clone();
+            tokio::spawn(async move {
+                if !dirty.is_empty() {
+                    observer.refresh(dirty).await;
+                }
+                let _ = post.send(Inbox::Observed(resource)).await;
+            });
+        }
+    }
+
+    /// Points the prober at the present runs of the probed services.
+    fn aim(&mut self, goal: &Goal, observed: &Observed) {
+        let mut targets = BTreeMap::new();
+        let local =
+            Reach { addresses: observed.engine.capabilities.addresses_reachable, ..Reach::LOCAL };
+        for container in observed.of_project(&goal.desired.project.name) {
+            let Some(slot) = container.slot() else { continue };
+            let Some(probe) = goal.probes.get(&slot.service) else { continue };
+            let (ContainerState::Running, Some(started)) = (container.state, container.started)
+            else {
+                continue;
+            };
+            let published = published_ports(goal, &slot);
+            let target = Target {
+                container: container.id.clone(),
+                started: started.0,
+                probe: Arc::clone(probe),
+                candidates: candidates(probe, container, observed, &published, local),
+            };
+            targets.insert(slot, target);
+        }
+        let live: BTreeSet<&Slot> = targets.keys().collect();
+        self.probes.retain(|slot, _| live.contains(slot));
+        self.prober.set_targets(targets);
+    }
+}
+
+/// Fixed host ports of a service, as the Compose file names them.
+fn published_ports(goal: &Goal, slot: &Slot) -> Vec<PublishedPort> {
+    let Some(service) = goal.desired.project.services.get(&slot.service) else { return vec![] };
+    service
+        .ports
+        .iter()
+        .filter_map(|p| {
+            Some(PublishedPort {
+                host_ip: p.host_ip.clone().unwrap_or_default(),
+                host_port: p.published.as_ref()?.parse().ok()?,
+                target: p.target,
+                protocol: p.protocol.clone(),
+            })
+        })
+        .collect()
+}
+
+fn announce(progress: &broadcast::Sender<Progress>, step: &Step, phase: Phase) {
+    // Nobody listening is fine.
+    let _ = progress.send(Progress {
+        resource: step.resource.clone(),
+        op: step.op.to_string(),
+        action: step.op.action(),
+        cause: step.cause.to_string(),
+        phase,
+    });
+}
+
+fn log_end(step: &Step, result: &StepResult) {
+    match result {
+        StepResult::Done(_) => tracing::info!("done: {}: {}", step.resource, step.op),
+        StepResult::Failed(error) => {
+            tracing::warn!(%error, "failed: {}: {}", step.resource, step.op);
+        }
+        StepResult::Unknown(fault) => {
+            tracing::warn!(%fault, "nobody knows whether it happened: {}: {}", step.resource, step.op);
+        }
+        StepResult::Skipped(_) => tracing::info!("skipped: {}: {}", step.resource, step.op),
+    }
+}

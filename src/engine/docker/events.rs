@@ -1,0 +1,138 @@
+//! `/events`: what happens from now on, filtered at the engine.
+//!
+//! Each healthcheck run makes three `exec_*` events; without the filter they are most of the
+//! stream. Actions that tell why a container ended are all asked for.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use futures_util::stream::{self, BoxStream, StreamExt};
+use serde_json::json;
+
+use super::decode;
+use super::encode::query;
+use super::lines::{Line, Lines};
+use super::transport::{Call, SharedTransport, Streaming};
+use crate::engine::{Fault, StreamItem};
+
+const NAME: &str = "GET /events";
+
+/// Kinds of objects asked for.
+const KINDS: [&str; 4] = ["container", "network", "volume", "image"];
+
+/// Actions asked for. With `health_status` among them the engine compares by prefix, so that
+/// `health_status: healthy` passes.
+const ACTIONS: [&str; 23] = [
+    "connect",
+    "create",
+    "delete",
+    "destroy",
+    "die",
+    "disconnect",
+    "health_status",
+    "import",
+    "kill",
+    "load",
+    "oom",
+    "pause",
+    "prune",
+    "pull",
+    "remove",
+    "rename",
+    "restart",
+    "start",
+    "stop",
+    "tag",
+    "unpause",
+    "untag",
+    "update",
+];
+
+/// Path and query. Podman names some actions otherwise and compares exactly, so there only the
+/// kinds are filtered.
+fn path(version: &str, by_action: bool) -> String {
+    let filters =
+        if by_action { json!({"type": KINDS, "event": ACTIONS}) } else { json!({"type": KINDS}) };
+    format!("{version}/events?{}", query(&[("filters", &filters.to_string())]))
+}
+
+struct State {
+    body: Streaming,
+    lines: Lines,
+    ready: VecDeque<StreamItem>,
+    over: bool,
+}
+
+impl State {
+    async fn next(&mut self) -> Option<Result<StreamItem, Fault>> {
+        loop {
+            if let Some(item) = self.ready.pop_front() {
+                return Some(Ok(item));
+            }
+            if self.over {
+                return None;
+            }
+            match self.body.next(None).await {
+                Some(Ok(piece)) => self.ready.extend(self.lines.push(&piece).iter().map(item)),
+                Some(Err(fault)) => {
+                    self.over = true;
+                    return Some(Err(fault));
+                }
+                None => {
+                    self.over = true;
+                    self.ready.extend(self.lines.finish().iter().map(item));
+                }
+            }
+        }
+    }
+}
+
+fn item(line: &Line) -> StreamItem {
+    match line {
+        Line::TooLong { bytes } => StreamItem::Skipped { bytes: *bytes },
+        Line::Whole(line) => match decode::event(line) {
+            Some(event) => StreamItem::Event(event),
+            None => StreamItem::Skipped { bytes: line.len() },
+        },
+    }
+}
+
+/// Subscribes. The stream has a connection of its own and may be silent for as long as nothing
+/// happens: whoever reads it pings meanwhile.
+pub(super) async fn subscribe(
+    transport: &SharedTransport,
+    version: &str,
+    by_action: bool,
+) -> Result<BoxStream<'static, Result<StreamItem, Fault>>, Fault> {
+    let call = Call::get(NAME, path(version, by_action), Duration::from_secs(10), 0);
+    let body = transport.stream(&call).await?;
+    let state = State { body, lines: Lines::default(), ready: VecDeque::new(), over: false };
+    Ok(stream::unfold(state, |mut state| async move {
+        let item = state.next().await?;
+        Some((item, state))
+    })
+    .boxed())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_filter_lets_every_cause_of_an_end_pass_and_no_healthcheck() {
+        for action in ["kill", "stop", "die", "oom", "destroy", "disconnect", "health_status"] {
+            assert!(ACTIONS.contains(&action), "{action}");
+        }
+        // The engine compares by prefix.
+        for noise in ["exec_create: x", "exec_start: x", "exec_die"] {
+            assert!(!ACTIONS.iter().any(|action| noise.starts_with(action)), "{noise}");
+        }
+    }
+
+    #[test]
+    fn the_query_is_percent_encoded() {
+        let path = path("/v1.41", true);
+        assert!(path.starts_with("/v1.41/events?filters=%7B%22type%22%3A%5B%22container%22"));
+        assert!(!path.contains(['"', ' ', '{']), "{path}");
+    }
+}

@@ -1,0 +1,199 @@
+//! A container's log: frames of two streams, or raw bytes when it has a terminal.
+
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use futures_util::stream::{self, BoxStream, StreamExt};
+
+use super::encode::{encode, query};
+use super::transport::{Call, SharedTransport, Streaming};
+use crate::engine::{ContainerId, Fault, LogChunk, LogOptions};
+
+const NAME: &str = "GET /containers/{id}/logs";
+
+/// Takes frames apart: a header of the stream's number, three zeros and the length as a 32-bit
+/// big-endian number, then the bytes. A frame is handed over as it comes, so that its length
+/// never becomes memory.
+#[derive(Debug, Default)]
+struct Frames {
+    header: Vec<u8>,
+    stderr: bool,
+    left: usize,
+}
+
+impl Frames {
+    fn push(&mut self, mut piece: Bytes, out: &mut Vec<LogChunk>) -> Result<(), String> {
+        while piece.has_remaining() {
+            if self.left == 0 {
+                let take = (8 - self.header.len()).min(piece.len());
+                self.header.extend_from_slice(&piece.split_to(take));
+                let [stream, 0, 0, 0, a, b, c, d] = self.header[..] else {
+                    if self.header.len() < 8 {
+                        return Ok(());
+                    }
+                    return Err("a log frame starts with an unknown header".into());
+                };
+                if stream > 2 {
+                    return Err(format!("a log frame names stream {stream}"));
+                }
+                self.stderr = stream == 2;
+                self.left = u32::from_be_bytes([a, b, c, d]) as usize;
+                self.header.clear();
+            } else {
+                let bytes = piece.split_to(self.left.min(piece.len()));
+                self.left -= bytes.len();
+                out.push(LogChunk { stderr: self.stderr, bytes: bytes.into() });
+            }
+        }
+        Ok(())
+    }
+
+    fn is_between_frames(&self) -> bool {
+        self.left == 0 && self.header.is_empty()
+    }
+}
+
+/// `since` as the engine takes it: Unix seconds with an optional fraction.
+fn since(text: &str) -> Result<String, Fault> {
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    let unix = match text.split_once('.') {
+        Some((seconds, fraction)) => digits(seconds) && digits(fraction),
+        None => digits(text),
+    };
+    if unix {
+        return Ok(text.to_owned());
+    }
+    let time: jiff::Timestamp = text.parse().map_err(|_| Fault::Rejected {
+        call: NAME.into(),
+        status: 400,
+        message: format!("`{text}` is neither Unix seconds nor a time as RFC 3339 writes it"),
+    })?;
+    Ok(format!("{}.{:09}", time.as_second(), time.subsec_nanosecond().max(0)))
+}
+
+fn path(version: &str, id: &ContainerId, options: &LogOptions) -> Result<String, Fault> {
+    let tail = options.tail.map_or_else(|| "all".to_owned(), |lines| lines.to_string());
+    let flag = |on: bool| if on { "1" } else { "0" };
+    let since = options.since.as_deref().map(since).transpose()?;
+    let mut pairs = vec![
+        ("stdout", "1"),
+        ("stderr", "1"),
+        ("follow", flag(options.follow)),
+        ("timestamps", flag(options.timestamps)),
+        ("tail", &tail),
+    ];
+    if let Some(since) = &since {
+        pairs.push(("since", since));
+    }
+    Ok(format!("{version}/containers/{}/logs?{}", encode(&id.0), query(&pairs)))
+}
+
+struct State {
+    body: Streaming,
+    /// `None` for a container with a terminal.
+    frames: Option<Frames>,
+    ready: std::vec::IntoIter<LogChunk>,
+    over: bool,
+}
+
+impl State {
+    async fn next(&mut self) -> Option<Result<LogChunk, Fault>> {
+        loop {
+            if let Some(chunk) = self.ready.next() {
+                return Some(Ok(chunk));
+            }
+            if self.over {
+                return None;
+            }
+            let piece = match self.body.next(None).await {
+                Some(Ok(piece)) => piece,
+                Some(Err(fault)) => {
+                    self.over = true;
+                    return Some(Err(fault));
+                }
+                None => {
+                    self.over = true;
+                    if self.frames.as_ref().is_none_or(Frames::is_between_frames) {
+                        return None;
+                    }
+                    let reason = "the log ends inside a frame".into();
+                    return Some(Err(Fault::Interrupted { call: NAME.into(), reason }));
+                }
+            };
+            let mut chunks = Vec::new();
+            match &mut self.frames {
+                None => chunks.push(LogChunk { stderr: false, bytes: piece.into() }),
+                Some(frames) => {
+                    if let Err(reason) = frames.push(piece, &mut chunks) {
+                        self.over = true;
+                        return Some(Err(Fault::Garbage { call: NAME.into(), reason }));
+                    }
+                }
+            }
+            self.ready = chunks.into_iter();
+        }
+    }
+}
+
+/// Opens a log. `tty` is the container's `Config.Tty`: engines before API 1.42 don't say in the
+/// answer which of the two forms it has.
+pub(super) async fn open(
+    transport: &SharedTransport,
+    version: &str,
+    id: &ContainerId,
+    options: &LogOptions,
+    tty: bool,
+) -> Result<BoxStream<'static, Result<LogChunk, Fault>>, Fault> {
+    let call = Call::get(NAME, path(version, id, options)?, Duration::from_secs(30), 0);
+    let body = transport.stream(&call).await?;
+    let frames = (!tty).then(Frames::default);
+    let state = State { body, frames, ready: Vec::new().into_iter(), over: false };
+    Ok(stream::unfold(state, |mut state| async move {
+        let item = state.next().await?;
+        Some((item, state))
+    })
+    .boxed())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(stream: u8, text: &str) -> Vec<u8> {
+        let mut bytes = vec![stream, 0, 0, 0];
+        bytes.extend((text.len() as u32).to_be_bytes());
+        bytes.extend(text.as_bytes());
+        bytes
+    }
+
+    #[test]
+    fn frames_come_apart_however_they_are_cut() {
+        let wire = [frame(1, "out\n"), frame(2, ""), frame(2, "err\n")].concat();
+        for size in 1..=wire.len() {
+            let mut frames = Frames::default();
+            let mut chunks = Vec::new();
+            for piece in wire.chunks(size) {
+                frames.push(Bytes::copy_from_slice(piece), &mut chunks).expect("frames");
+            }
+            let of = |stderr: bool| -> Vec<u8> {
+                chunks.iter().filter(|c| c.stderr == stderr).flat_map(|c| c.bytes.clone()).collect()
+            };
+            assert_eq!((of(false), of(true)), (b"out\n".to_vec(), b"err\n".to_vec()));
+            assert!(frames.is_between_frames());
+        }
+    }
+
+    #[test]
+    fn raw_bytes_are_not_taken_for_frames() {
+        let mut frames = Frames::default();
+        let raw = Bytes::from_static(b"hello from a terminal");
+        assert!(frames.push(raw, &mut Vec::new()).is_err());
+    }
+
+    #[test]
+    fn since_takes_seconds_and_times() {
+        assert_eq!(since("1700000000.5").as_deref(), Ok("1700000000.5"));
+        assert_eq!(since("2023-11-14T22:13:20.25Z").as_deref(), Ok("1700000000.250000000"));
+        assert_eq!(since("5m").expect_err("relative").reason(), "Rejected");
+    }
+}
