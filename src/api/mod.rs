@@ -1,10 +1,11 @@
-//! Resource kinds and the types that they share.
+//! What people and other programs read and write: resources, their parts, and status.
 
 pub mod diagnostic;
 pub mod document;
 pub mod meta;
 pub mod quantity;
 pub mod stack;
+pub mod status;
 pub mod walk;
 
 pub use diagnostic::{Diagnostic, Severity};

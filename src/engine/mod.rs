@@ -11,6 +11,7 @@
 
 pub mod docker;
 pub mod fault;
+pub mod sim;
 pub mod types;
 
 use std::sync::Arc;

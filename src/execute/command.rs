@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Context, resolve};
-use crate::compose::translate;
+use crate::compose::translate::{self, BindContext, Parent, ParentIds, Replaced};
+use crate::compose::types::{Project, Service};
 use crate::engine::{ContainerId, Fault, Write};
 use crate::observed::{Container, Observed, Slot};
 use crate::plan::{NetworkRef, Op, Step, StepId, Target};
@@ -73,13 +74,13 @@ pub async fn build(context: &Context, step: &Step, made: &Made) -> Result<Comman
         Op::CreateNetwork { key } => {
             let network = project.networks.get(key).ok_or_else(|| inconsistent(key))?;
             let body = translate::network_body(project, network).map_err(translate_error)?;
-            Write::CreateNetwork { body: body.into() }
+            Write::CreateNetwork { body }
         }
         Op::RemoveNetwork { id } => Write::RemoveNetwork { id: id.clone() },
         Op::CreateVolume { key } => {
             let volume = project.volumes.get(key).ok_or_else(|| inconsistent(key))?;
             let body = translate::volume_body(project, volume).map_err(translate_error)?;
-            Write::CreateVolume { body: body.into() }
+            Write::CreateVolume { body }
         }
         Op::Connect { key, network, container, slot } => {
             connect(context, key, network, container, slot, made)?
@@ -137,8 +138,10 @@ fn connect(
             .cloned()
             .ok_or_else(|| inconsistent("a network that no step made"))?,
     };
-    let endpoint =
-        translate::endpoint_config(project, service, key, slot.number).map_err(translate_error)?;
+    let links = translate::links(project, service, slot.number, &linked(project, service))
+        .map_err(translate_error)?;
+    let endpoint = translate::endpoint_config(project, service, key, slot.number, &links)
+        .map_err(translate_error)?;
     Ok(Write::ConnectNetwork { network, container: target(container, made)?, endpoint })
 }
 
@@ -152,29 +155,72 @@ async fn create(
 ) -> Result<Write, CommandError> {
     let project = &context.desired.project;
     let service = project.services.get(&slot.service).ok_or_else(|| inconsistent(slot))?;
-    let mut ids = BTreeMap::new();
+    let mut ids = linked(project, service);
     for (parent, at) in parents {
-        ids.insert(parent.clone(), target(at, made)?.0);
+        let id = target(at, made)?.0;
+        ids.0.insert(parent.clone(), vec![Parent { id, name: parent.clone() }]);
     }
     let reference = service.image.as_deref().unwrap_or_default();
     let image_id = image_id(context, reference, made).await?;
-    let replaced = replaces.and_then(|id| context.observed.containers.get(id));
-    let bound = translate::bind(&translate::Request {
+    let replaced = replaces.and_then(|id| context.observed.containers.get(id)).map(replaced);
+    let bound = translate::bind(
         service,
         project,
-        number: slot.number,
-        parents: &ids,
-        image_id: &image_id,
-        api: context.observed.engine.capabilities.api,
-        replaces: replaced.map(|c: &Container| c.name.as_str()),
-        inherited: replaced.map(|c| c.mounts.as_slice()).unwrap_or_default(),
-    })
+        &ids,
+        &image_id,
+        slot.number,
+        &BindContext {
+            api: context.observed.engine.capabilities.api,
+            replaces: replaced.as_ref(),
+            env_files: &[],
+            images: &BTreeMap::new(),
+            seccomp_profiles: &BTreeMap::new(),
+            proxy_environment: &BTreeMap::new(),
+            hash: &crate::compose::service_hash,
+        },
+    )
     .map_err(translate_error)?;
+    if let Some(file) = bound.files_to_copy.first() {
+        return Err(CommandError::Translate(format!(
+            "{}: a secret or config that isn't a file is not supported yet",
+            file.target
+        )));
+    }
     Ok(Write::CreateContainer {
         name: name.to_owned(),
         platform: service.platform.clone(),
         body: bound.body,
     })
+}
+
+/// The names of the containers that `links` may refer to; links use no IDs.
+fn linked(project: &Project, service: &Service) -> ParentIds {
+    let mut ids = ParentIds::default();
+    for name in service.depends_on.keys() {
+        let Some(other) = project.services.get(name) else { continue };
+        let parents = (1..=other.scale).map(|number| Parent {
+            id: String::new(),
+            name: translate::container_name(project, other, number),
+        });
+        ids.0.insert(name.clone(), parents.collect());
+    }
+    ids
+}
+
+/// The old container as its successor sees it. Every anonymous volume goes on, whether or not
+/// the new image still declares it: data is never left behind.
+fn replaced(container: &Container) -> Replaced {
+    let anonymous = |name: &str| name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit());
+    Replaced {
+        id: container.id.0.clone(),
+        image_volumes: container
+            .mounts
+            .iter()
+            .filter(|m| m.kind == "volume" && anonymous(&m.name))
+            .map(|m| m.destination.clone())
+            .collect(),
+        mounts: container.mounts.clone(),
+    }
 }
 
 /// The ID that the reference names now: the snapshot's, or the engine's after a pull.

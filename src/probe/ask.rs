@@ -11,7 +11,7 @@ use crate::probe::credentials::Credentials;
 use crate::probe::http::{BODY_LIMIT, Get, get};
 use crate::probe::spec::{Probe, Question};
 use crate::probe::vantage::{Address, Candidate, Reached, Vantage};
-use crate::probe::{Outcome, chroma, comfyui, generic, ollama, valkey};
+use crate::probe::{Outcome, chroma, comfyui, generic, ollama, reason, valkey};
 
 /// What one probe saw, and by which way.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -178,15 +178,16 @@ fn unconnected(faults: &[(&Candidate, ConnectFault)], reached: &Reached) -> Outc
     }
     const MEND: &str = "publish its port on 127.0.0.1 or set `endpoint`";
     match faults.first() {
-        None => Outcome::unknown("ProbeUnreachable", format!("it has no address: {MEND}")),
-        Some((candidate, fault @ ConnectFault::Forbidden(_))) => {
-            Outcome::unknown("AddressForbidden", format!("{}: {fault}", shown(&candidate.address)))
-        }
+        None => Outcome::unknown(reason::PROBE_UNREACHABLE, format!("it has no address: {MEND}")),
+        Some((candidate, fault @ ConnectFault::Forbidden(_))) => Outcome::unknown(
+            reason::ADDRESS_FORBIDDEN,
+            format!("{}: {fault}", shown(&candidate.address)),
+        ),
         Some((_, fault @ ConnectFault::Local(_))) => {
             Outcome::unknown("ProbeFailed", format!("{fault}: look at this machine's limits"))
         }
         Some((candidate, fault)) => Outcome::unknown(
-            "ProbeUnreachable",
+            reason::PROBE_UNREACHABLE,
             format!("{}: {fault}: {MEND}", shown(&candidate.address)),
         ),
     }

@@ -5,9 +5,9 @@
 use hyper::StatusCode;
 use serde::de::IgnoredAny;
 
-use crate::probe::Outcome;
 use crate::probe::connect::ExchangeFault;
 use crate::probe::http::Reply;
+use crate::probe::{Outcome, reason};
 
 /// The row that is asked for. A tenant or database that doesn't exist answers an empty list
 /// (seen), so the default ones do for everybody.
@@ -65,7 +65,7 @@ fn server_error(status: StatusCode, body: &[u8]) -> Outcome {
     }
     if CORRUPTION.iter().any(|words| text.contains(words)) {
         return Outcome::alive(
-            "Corruption",
+            reason::CORRUPTION,
             "its database seems damaged: don't restart it (that can finish it off), copy its \
              volume, then look at it",
         );

@@ -8,8 +8,8 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::probe::Outcome;
 use crate::probe::spec::Auth;
+use crate::probe::{Outcome, reason};
 use crate::sensitive::Sensitive;
 
 /// Most bytes of a credential.
@@ -51,7 +51,10 @@ impl Credentials {
 
 fn read(path: &str) -> Result<Sensitive<String>, Outcome> {
     let missing = |problem: &str| {
-        Outcome::unknown("CredentialMissing", format!("{path} {problem}: put the credential there"))
+        Outcome::unknown(
+            reason::CREDENTIAL_MISSING,
+            format!("{path} {problem}: put the credential there"),
+        )
     };
     let path_ref = Path::new(path);
     // A pipe would block the thread.

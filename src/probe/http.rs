@@ -11,8 +11,8 @@ use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use crate::probe::Outcome;
 use crate::probe::connect::ExchangeFault;
+use crate::probe::{Outcome, reason};
 use crate::sensitive::Sensitive;
 
 /// Most bytes of a body, where a driver doesn't say otherwise.
@@ -56,7 +56,7 @@ impl Reply {
     pub fn unauthorized(&self) -> Option<Outcome> {
         matches!(self.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN).then(|| {
             Outcome::unknown(
-                "CredentialMissing",
+                reason::CREDENTIAL_MISSING,
                 format!(
                     "it answers {}: give its credentials in `auth.tokenFile`, or in \
                      `auth.usernameFile` and `auth.passwordFile`",

@@ -33,6 +33,20 @@ pub use prober::{Prober, Target};
 pub use spec::{Probe, Question, Spec, SpecError};
 pub use vantage::{Candidate, PublishedPort, Reach, Vantage};
 
+/// Reasons on which other parts decide; the rest is for people and drivers' own symptoms.
+pub mod reason {
+    /// No vantage led to the service: the condition of the same name.
+    pub const PROBE_UNREACHABLE: &str = "ProbeUnreachable";
+    /// An address that security forbids.
+    pub const ADDRESS_FORBIDDEN: &str = "AddressForbidden";
+    /// Credentials are missing, unreadable or refused.
+    pub const CREDENTIAL_MISSING: &str = "CredentialMissing";
+    /// A server says that its data is damaged.
+    pub const CORRUPTION: &str = "Corruption";
+    /// A declared model isn't there.
+    pub const MODEL_MISSING: &str = "ModelMissing";
+}
+
 /// What a probe answers. Unknown is not unready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub enum Answer {
@@ -115,4 +129,10 @@ pub struct Readiness {
     pub counted: Mono,
     /// It has been ready in this run.
     pub was_ready: bool,
+    /// Observations of [`reason::CORRUPTION`] in this run, at least
+    /// [`schedule::CORRUPTION_SPACING`] apart. A good answer doesn't clear them: a damaged
+    /// database answers well from its cache right after (seen).
+    pub corruptions: u32,
+    /// When the last of them was counted.
+    pub corrupt_at: Mono,
 }

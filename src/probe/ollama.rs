@@ -7,9 +7,9 @@ use std::collections::BTreeSet;
 use hyper::StatusCode;
 use serde::Deserialize;
 
-use crate::probe::Outcome;
 use crate::probe::connect::ExchangeFault;
 use crate::probe::http::Reply;
+use crate::probe::{Outcome, reason};
 
 /// Host of names that have none, as Ollama completes them (its `types/model` package).
 const DEFAULT_HOST: &str = "registry.ollama.ai";
@@ -76,9 +76,9 @@ pub(super) fn judge(
     }
     message.push_str("; pull with `ollama pull`");
     Ok(if required {
-        Outcome::alive("ModelMissing", message)
+        Outcome::alive(reason::MODEL_MISSING, message)
     } else {
-        Outcome::degraded("ModelMissing", message)
+        Outcome::degraded(reason::MODEL_MISSING, message)
     })
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::Mono;
-use crate::probe::{Answer, Outcome, Readiness};
+use crate::probe::{Answer, Outcome, Readiness, reason};
 
 /// Failing observations closer together than this count once, so that the quick looks of a start
 /// don't use up a threshold in a few milliseconds.
@@ -11,6 +11,10 @@ pub const FAILURE_SPACING: Duration = Duration::from_secs(1);
 /// Failing observations in a row from which on a change is announced again: what `semantics`
 /// demands before a restart.
 pub const FAILURE_THRESHOLD: u32 = 3;
+
+/// Observations of corruption closer together than this count once, and no look follows sooner:
+/// damaged data is best left alone.
+pub const CORRUPTION_SPACING: Duration = Duration::from_secs(5);
 
 /// Delays between looks at a service that isn't ready. A step is taken once it is no more than
 /// [`LATENESS`] of the time already waited: readiness is seen at most that much late, or 10 ms,
@@ -30,17 +34,31 @@ const LATENESS: u32 = 20;
 const FLAP: Duration = Duration::from_millis(250);
 /// Shortest delay after an unknown answer.
 const UNKNOWN: Duration = Duration::from_secs(1);
+/// The same where nothing was reached: a container that takes over the address of one that is
+/// gone can't be reached until the host's neighbour table forgets (seen), and asking disturbs
+/// nobody.
+const UNREACHED: Duration = Duration::from_millis(50);
 
 /// Time from the end of an observation to the next one. `begun` is when the run was first looked
-/// at, `interval` what the spec says for a ready service; no delay is longer.
+/// at, `interval` what the spec says for a ready service; no delay is longer,
+/// except after corruption.
 pub fn next_delay(readiness: &Readiness, begun: Mono, interval: Duration, now: Mono) -> Duration {
     let delay = match readiness.last.answer {
         Answer::Ready => interval,
+        // Not bounded by the interval: the second look is to be an independent one.
+        Answer::NotReady if corrupt(&readiness.last) => return CORRUPTION_SPACING,
         Answer::NotReady if readiness.was_ready => ladder(now.since(readiness.since)).max(FLAP),
         Answer::NotReady => ladder(now.since(begun)),
-        Answer::Unknown => (now.since(readiness.since) / LATENESS).max(UNKNOWN),
+        Answer::Unknown => {
+            let unreached = readiness.last.reason == reason::PROBE_UNREACHABLE;
+            (now.since(begun) / LATENESS).max(if unreached { UNREACHED } else { UNKNOWN })
+        }
     };
     delay.min(interval)
+}
+
+fn corrupt(outcome: &Outcome) -> bool {
+    outcome.reason == reason::CORRUPTION
 }
 
 fn ladder(waited: Duration) -> Duration {
@@ -49,8 +67,8 @@ fn ladder(waited: Duration) -> Duration {
 }
 
 /// Adds an outcome to what is known of the run. The flag says whether it is worth telling: the
-/// first outcome, another answer or reason, or a count of failures that reaches
-/// [`FAILURE_THRESHOLD`].
+/// first outcome, another answer or reason, another corruption, or a count of failures that
+/// reaches [`FAILURE_THRESHOLD`].
 ///
 /// A failing observation is one that isn't ready and isn't alive. An unknown one neither counts
 /// nor clears the count.
@@ -73,8 +91,15 @@ pub fn fold(previous: &Readiness, outcome: Outcome, now: Mono) -> (Readiness, bo
         }
         Answer::Unknown => {}
     }
+    if corrupt(&outcome)
+        && (previous.corruptions == 0 || now.since(previous.corrupt_at) >= CORRUPTION_SPACING)
+    {
+        next.corruptions = previous.corruptions.saturating_add(1);
+        next.corrupt_at = now;
+    }
     let said = |o: &Outcome| (o.answer, o.reason.clone(), o.message.clone(), o.alive, o.degraded);
     let tell = said(&outcome) != said(&previous.last)
+        || next.corruptions != previous.corruptions
         || (next.failures >= FAILURE_THRESHOLD && previous.failures < FAILURE_THRESHOLD);
     next.last = outcome;
     (next, tell)
@@ -156,10 +181,18 @@ mod tests {
 
     #[test]
     fn an_unknown_answer_is_asked_again_at_leisure() {
-        let unknown = known(Outcome::unknown("ProbeUnreachable", ""), false, 0);
+        let unknown = known(Outcome::unknown("CredentialMissing", ""), false, 0);
         assert_eq!(delay(&unknown, 0), 1000);
         assert_eq!(delay(&unknown, 100_000), 5000);
         assert_eq!(delay(&unknown, 1_000_000), 10_000);
+    }
+
+    #[test]
+    fn a_young_run_that_cannot_be_reached_is_soon_tried_again() {
+        let unreached = known(Outcome::unknown(reason::PROBE_UNREACHABLE, ""), false, 0);
+        assert_eq!(delay(&unreached, 700), 50);
+        assert_eq!(delay(&unreached, 10_000), 500);
+        assert_eq!(delay(&unreached, 1_000_000), 10_000);
     }
 
     /// Folds outcomes at these times; gives the failures and what was told.
@@ -216,5 +249,15 @@ mod tests {
     fn another_duration_is_not_told() {
         let slow = Outcome { took: Duration::from_secs(1), ..Outcome::ready() };
         assert_eq!(run(&[(0, Outcome::ready()), (10, slow)]).1, [true, false]);
+    }
+
+    #[test]
+    fn corruption_is_looked_at_again_after_five_seconds_and_never_forgotten() {
+        let corrupt = || Outcome::alive(reason::CORRUPTION, "");
+        assert_eq!(delay(&known(corrupt(), false, 0), 100), 5000);
+        let (readiness, told) =
+            run(&[(0, corrupt()), (10, corrupt()), (5000, Outcome::ready()), (6000, corrupt())]);
+        assert_eq!((readiness.corruptions, readiness.failures), (2, 0));
+        assert_eq!(told, [true, false, true, true]);
     }
 }

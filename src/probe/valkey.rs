@@ -6,9 +6,9 @@ use redis::{Cmd, Value};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
-use crate::probe::Outcome;
 use crate::probe::connect::ExchangeFault;
 use crate::probe::credentials::Credentials;
+use crate::probe::{Outcome, reason};
 
 /// Most bytes of one reply: each is one line.
 const LIMIT: u64 = 4096;
@@ -114,5 +114,5 @@ fn classify(code: &str, details: Option<&str>) -> Outcome {
 }
 
 fn credential(message: &str) -> Outcome {
-    Outcome::unknown("CredentialMissing", message)
+    Outcome::unknown(reason::CREDENTIAL_MISSING, message)
 }

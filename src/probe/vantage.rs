@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use serde::Serialize;
 
+use crate::compose::types::Port;
 use crate::observed::{Container, Observed};
 use crate::probe::spec::Probe;
 
@@ -53,6 +54,24 @@ pub struct PublishedPort {
     pub target: u16,
     /// `tcp`, `udp` or `sctp`.
     pub protocol: String,
+}
+
+impl PublishedPort {
+    /// The ports that a service declares with one fixed number on the host. Ranges and ports that
+    /// the engine chooses are known only to `inspect`.
+    pub fn declared(ports: &[Port]) -> Vec<Self> {
+        ports
+            .iter()
+            .filter_map(|port| {
+                Some(Self {
+                    host_ip: port.host_ip.clone().unwrap_or_default(),
+                    host_port: port.published.as_deref()?.parse().ok().filter(|p| *p != 0)?,
+                    target: port.target,
+                    protocol: port.protocol.clone(),
+                })
+            })
+            .collect()
+    }
 }
 
 /// What can be reached of the engine's machine.
@@ -239,5 +258,21 @@ mod tests {
             Reach::LOCAL,
         );
         assert_eq!(shown(&found), ["host 127.0.0.1:11434"]);
+    }
+
+    #[test]
+    fn only_fixed_ports_are_declared() {
+        let port = |published: Option<&str>| Port {
+            target: 80,
+            published: published.map(Into::into),
+            protocol: "tcp".into(),
+            host_ip: None,
+        };
+        let ports = [port(Some("8080")), port(Some("8000-8010")), port(Some("0")), port(None)];
+        let declared = PublishedPort::declared(&ports);
+        assert_eq!(
+            declared.iter().map(|p| (p.host_port, p.target)).collect::<Vec<_>>(),
+            [(8080, 80)]
+        );
     }
 }

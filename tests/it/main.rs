@@ -1,2 +1,6 @@
-//! it
-fn main() {}
+//! Black-box tests: of the binary, and against a real engine.
+
+#[path = "../support/engine-proxy/mod.rs"]
+mod engine_proxy;
+
+mod proxy;

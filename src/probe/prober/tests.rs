@@ -172,10 +172,12 @@ async fn removed_targets_are_probed_no_more() {
     let mut bench = bench(&[(1000, Outcome::ready())]);
     bench.prober.set_targets(one(1));
     pass(500).await;
+    assert_eq!(*lock(&bench.script.running), 1);
     bench.prober.set_targets(BTreeMap::new());
+    pass(1).await;
+    assert_eq!(*lock(&bench.script.running), 0, "cancelled, not awaited");
     pass(60_000).await;
     assert_eq!(bench.begun().len(), 1);
-    assert_eq!(*lock(&bench.script.running), 0);
     assert!(bench.told().is_empty());
     assert!(bench.prober.readiness().is_empty());
 }

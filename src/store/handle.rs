@@ -1,0 +1,222 @@
+//! The journal's thread: async callers wait for their commit, the runtime never blocks.
+
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::events::EventQuery;
+use super::journal::{Journal, JournalError};
+use super::rows::{
+    Backoff, EventKind, EventRecord, Intent, IntentId, JobRun, NewEvent, Outcome, Recalled,
+};
+use crate::observed::Slot;
+
+const WAITING_CALLS: usize = 256;
+const DEADLINE: Duration = Duration::from_secs(10);
+
+type Call = Box<dyn FnOnce(&mut Journal) + Send>;
+
+/// Why a call to the store failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The journal said no.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The disk did not answer in time. The write may still happen.
+    #[error("the journal did not answer within 10 s; is the state folder's disk hanging?")]
+    Timeout,
+    /// The journal's thread has ended.
+    #[error("the journal is closed")]
+    Closed,
+    /// The journal's thread could not be started.
+    #[error("can't start the journal's thread: {0}; check the limit on processes")]
+    Thread(std::io::Error),
+}
+
+impl StoreError {
+    /// A short CamelCase reason for conditions and metrics.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Journal(error) => error.reason(),
+            Self::Timeout => "JournalTimeout",
+            Self::Closed | Self::Thread(_) => "JournalClosed",
+        }
+    }
+}
+
+/// A cheap, cloneable way to the journal.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    calls: mpsc::Sender<Call>,
+}
+
+/// The journal's thread. [`Keeper::join`] waits until every call was served and the file closed;
+/// drop all handles first.
+#[derive(Debug)]
+pub struct Keeper {
+    thread: JoinHandle<()>,
+}
+
+impl Keeper {
+    /// Waits for the end. Blocks: call it after the runtime's work is done.
+    pub fn join(self) {
+        let _ = self.thread.join();
+    }
+}
+
+impl Handle {
+    /// Gives a journal its thread.
+    ///
+    /// # Errors
+    /// [`StoreError::Thread`].
+    pub fn spawn(mut journal: Journal) -> Result<(Self, Keeper), StoreError> {
+        let (calls, mut waiting) = mpsc::channel::<Call>(WAITING_CALLS);
+        let thread = std::thread::Builder::new()
+            .name("journal".into())
+            .stack_size(512 * 1024)
+            .spawn(move || {
+                while let Some(call) = waiting.blocking_recv() {
+                    call(&mut journal);
+                }
+            })
+            .map_err(StoreError::Thread)?;
+        Ok((Self { calls }, Keeper { thread }))
+    }
+
+    /// Runs `work` on the journal's thread. A damaged database is set aside and rebuilt there;
+    /// the call that met the damage still fails.
+    ///
+    /// # Errors
+    /// What `work` said, or [`StoreError::Timeout`], [`StoreError::Closed`].
+    pub async fn call<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Journal) -> Result<T, JournalError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let call: Call = Box::new(move |journal| {
+            let result = work(journal);
+            if let Err(JournalError::Corrupt { reason }) = &result {
+                start_anew(journal, reason.clone());
+            }
+            let _ = reply.send(result);
+        });
+        let round_trip = async {
+            self.calls.send(call).await.map_err(|_| StoreError::Closed)?;
+            answer.await.map_err(|_| StoreError::Closed)?.map_err(StoreError::Journal)
+        };
+        tokio::time::timeout(DEADLINE, round_trip).await.unwrap_or(Err(StoreError::Timeout))
+    }
+
+    /// See [`Journal::begin`].
+    ///
+    /// # Errors
+    /// As there; after [`StoreError::Timeout`] the intent may have been journalled.
+    pub async fn begin(&self, intent: Intent) -> Result<IntentId, StoreError> {
+        self.call(move |journal| journal.begin(&intent)).await
+    }
+
+    /// See [`Journal::end`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn end(&self, id: IntentId, outcome: Outcome) -> Result<(), StoreError> {
+        self.call(move |journal| journal.end(id, &outcome)).await
+    }
+
+    /// See [`Journal::load_memory`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn load_memory(&self, engine: &str, project: &str) -> Result<Recalled, StoreError> {
+        let (engine, project) = (engine.to_owned(), project.to_owned());
+        self.call(move |journal| journal.load_memory(&engine, &project)).await
+    }
+
+    /// See [`Journal::set_backoff`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn set_backoff(
+        &self,
+        engine: &str,
+        slot: Slot,
+        backoff: Option<Backoff>,
+    ) -> Result<(), StoreError> {
+        let engine = engine.to_owned();
+        self.call(move |journal| journal.set_backoff(&engine, &slot, backoff)).await
+    }
+
+    /// See [`Journal::set_job`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn set_job(
+        &self,
+        engine: &str,
+        slot: Slot,
+        run: Option<JobRun>,
+    ) -> Result<(), StoreError> {
+        let engine = engine.to_owned();
+        self.call(move |journal| journal.set_job(&engine, &slot, run.as_ref())).await
+    }
+
+    /// See [`Journal::set_generation`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn set_generation(
+        &self,
+        engine: &str,
+        project: &str,
+        hash: &str,
+    ) -> Result<(), StoreError> {
+        let (engine, project, hash) = (engine.to_owned(), project.to_owned(), hash.to_owned());
+        self.call(move |journal| journal.set_generation(&engine, &project, &hash)).await
+    }
+
+    /// See [`Journal::forget_project`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn forget_project(&self, engine: &str, project: &str) -> Result<(), StoreError> {
+        let (engine, project) = (engine.to_owned(), project.to_owned());
+        self.call(move |journal| journal.forget_project(&engine, &project)).await
+    }
+
+    /// See [`Journal::record_event`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn record_event(&self, event: NewEvent) -> Result<i64, StoreError> {
+        self.call(move |journal| journal.record_event(&event)).await
+    }
+
+    /// See [`Journal::events`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn events(&self, query: EventQuery) -> Result<Vec<EventRecord>, StoreError> {
+        self.call(move |journal| journal.events(&query)).await
+    }
+}
+
+fn start_anew(journal: &mut Journal, reason: String) {
+    match journal.rebuild(reason) {
+        Ok(Some(aside)) => {
+            let message = format!("damaged: {}; kept as {}", aside.reason, aside.kept_as.display());
+            tracing::warn!("the journal was {message}");
+            let event = NewEvent {
+                engine: String::new(),
+                project: String::new(),
+                kind: EventKind::Warning,
+                reason: "JournalRebuilt".into(),
+                object: "journal".into(),
+                message,
+            };
+            let _ = journal.record_event(&event);
+        }
+        Ok(None) => {}
+        Err(error) => tracing::error!(%error, "the damaged journal could not be rebuilt"),
+    }
+}

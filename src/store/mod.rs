@@ -1,0 +1,23 @@
+//! What outlives the process: the state folder, and in it the journal of intents, outcomes,
+//! backoff, jobs and events.
+//!
+//! [`Journal`] is synchronous and belongs to one thread. [`Handle`] gives it that thread and lets
+//! async code await a committed write without blocking the runtime.
+
+pub mod events;
+mod file;
+mod handle;
+pub mod journal;
+pub mod rows;
+mod schema;
+pub mod state_dir;
+
+pub use events::EventQuery;
+pub use file::SetAside;
+pub use handle::{Handle, Keeper, StoreError};
+pub use journal::{Journal, JournalError};
+pub use rows::{
+    Backoff, Completion, EventKind, EventRecord, Generation, Intent, IntentId, JobRun, NewEvent,
+    Outcome, Recalled, Unfinished,
+};
+pub use state_dir::{StateDir, StateDirError, StateLock, default_state_dir, restrict_umask};
