@@ -16,7 +16,6 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use super::assemble::{LoadedStack, Written, assemble};
 use super::diagnostics::Diagnostics;
@@ -24,12 +23,8 @@ use super::files::{ResourceFile, compose_file, name_of, resource_file, scan};
 use crate::api::diagnostic::Diagnostic;
 use crate::api::document::Document;
 use crate::api::stack::{ComposeSource, StackSource};
-use crate::compose::types::Project;
-use crate::compose::{LoadError, LoadOptions};
+use crate::compose::{self, LoadOptions};
 use crate::plan::Scope;
-
-/// Loads a Compose project; [`crate::compose::load`] outside tests.
-pub type LoadProject = Arc<dyn Fn(&LoadOptions) -> Result<Project, LoadError> + Send + Sync>;
 
 /// Flags of the command line, as in Docker Compose.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -69,8 +64,6 @@ pub struct Request {
     pub environment: Environment,
     /// Only these services and what they need.
     pub scope: Scope,
-    /// Loads Compose files.
-    pub load: LoadProject,
 }
 
 /// What was found.
@@ -354,7 +347,7 @@ impl Source {
     ) -> Result<LoadedStack, Diagnostics> {
         let asked: Vec<PathBuf> = options.files.iter().chain(&options.env_files).cloned().collect();
         let folder = options.cwd.clone();
-        let project = (self.request.load)(&options).map_err(|error| {
+        let project = compose::load(&options).map_err(|error| {
             let list: Vec<Diagnostic> = error.0.into_iter().map(Diagnostic::from).collect();
             let all_missing =
                 written.is_none() && !asked.is_empty() && asked.iter().all(|f| !f.exists());

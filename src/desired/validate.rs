@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::diagnostics::Diagnostics;
-use super::source::{Environment, Flags, LoadProject, Request, find};
+use super::source::{Environment, Flags, Request, find};
 use crate::api::diagnostic::Diagnostic;
 use crate::plan::Scope;
 
@@ -16,7 +16,6 @@ pub fn validate(
     paths: &[PathBuf],
     cwd: &Path,
     environment: &Environment,
-    load: &LoadProject,
 ) -> Vec<Diagnostic> {
     let mut all = Vec::new();
     for path in paths.iter().take(MAX_PATHS) {
@@ -26,7 +25,6 @@ pub fn validate(
             flags: Flags::default(),
             environment: environment.clone(),
             scope: Scope::default(),
-            load: load.clone(),
         };
         match find(&request) {
             Ok(found) => {
