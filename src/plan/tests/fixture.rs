@@ -45,7 +45,7 @@ pub fn service(name: &str) -> Service {
         name: name.into(),
         image: Some("app".into()),
         scale: 1,
-        canonical: canonical(json!({"name": name})),
+        canonical: canonical(json!({"image": name})),
         ..Service::default()
     }
 }
@@ -78,6 +78,8 @@ impl Service {
 
     pub(super) fn in_network_of(mut self, parent: &str) -> Self {
         self.network_mode = Some(Namespace::Service(parent.into()));
+        let mode = json!(format!("service:{parent}"));
+        self.canonical.expose_mut().insert("network_mode".into(), mode);
         self.after(parent)
     }
 
@@ -106,8 +108,10 @@ impl Service {
     /// An edit of the file: the hash differs afterwards.
     pub(super) fn changed(mut self, what: &str) -> Self {
         let canonical = self.canonical.expose_mut();
-        let n = canonical.len();
-        canonical.insert(format!("edit{n}"), json!(what));
+        let labels = canonical.entry("labels").or_insert_with(|| json!({}));
+        if let Value::Object(labels) = labels {
+            labels.insert(format!("edit{}", labels.len()), json!(what));
+        }
         self
     }
 }
