@@ -41,7 +41,8 @@ fn attribute(key: &str, node: &mut Node, sources: &mut Sources) {
                 if let Some(map) = dependency.as_map_mut() {
                     map.entry("condition".into())
                         .or_insert_with(|| Node::text("service_started", place));
-                    map.entry("required".into()).or_insert_with(|| Node::at(Value::Bool(true), place));
+                    map.entry("required".into())
+                        .or_insert_with(|| Node::at(Value::Bool(true), place));
                 }
             }
         }
@@ -52,7 +53,8 @@ fn attribute(key: &str, node: &mut Node, sources: &mut Sources) {
                 in_mapping(item, "path");
                 let place = item.place;
                 if let Some(map) = item.as_map_mut() {
-                    map.entry("required".into()).or_insert_with(|| Node::at(Value::Bool(true), place));
+                    map.entry("required".into())
+                        .or_insert_with(|| Node::at(Value::Bool(true), place));
                 }
             }
         }

@@ -182,8 +182,12 @@ fn scalar(value: &Value) -> String {
 
 /// A string: plain where nothing can take it for something else, otherwise in double quotes.
 fn scalar_text(text: &str) -> String {
-    let plain_char = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | '=' | '$' | '+' | '@' | ' ' | '(' | ')');
-    let first_is_safe = text.starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '/' | '_' | '$'));
+    let plain_char = |c: char| {
+        c.is_ascii_alphanumeric()
+            || matches!(c, '_' | '-' | '.' | '/' | '=' | '$' | '+' | '@' | ' ' | '(' | ')')
+    };
+    let first_is_safe =
+        text.starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '/' | '_' | '$'));
     let lower = text.to_ascii_lowercase();
     let word = matches!(
         lower.as_str(),
@@ -204,7 +208,9 @@ fn scalar_text(text: &str) -> String {
             c if (c as u32) < 0x20 || ('\u{7f}'..='\u{9f}').contains(&c) => {
                 quoted.push_str(&format!("\\x{:02x}", c as u32));
             }
-            '\u{2028}' | '\u{2029}' | '\u{feff}' => quoted.push_str(&format!("\\u{:04x}", c as u32)),
+            '\u{2028}' | '\u{2029}' | '\u{feff}' => {
+                quoted.push_str(&format!("\\u{:04x}", c as u32))
+            }
             c => quoted.push(c),
         }
     }

@@ -25,14 +25,16 @@ pub(super) fn objects(root: &Mapping, sources: &mut Sources) {
             }
         }
     }
-    for (section, keys) in
-        [("configs", &["file", "environment", "content"][..]), ("secrets", &["file", "environment"])]
-    {
+    for (section, keys) in [
+        ("configs", &["file", "environment", "content"][..]),
+        ("secrets", &["file", "environment"]),
+    ] {
         for (name, object) in entries(section) {
             let given = keys.iter().filter(|key| object.get(key).is_some()).count();
             let elsewhere = object.get("driver").is_some() || object.get("external").is_some();
             if given > 1 || (given == 0 && !elsewhere) {
-                let message = format!("`{section}.{name}` needs exactly one of {}", keys.join(", "));
+                let message =
+                    format!("`{section}.{name}` needs exactly one of {}", keys.join(", "));
                 sources.report(object.key, message);
             }
         }
@@ -183,8 +185,9 @@ fn dependencies(name: &str, service: &Node, parts: &Parts<'_>, sources: &mut Sou
                     .iter()
                     .filter_map(Node::as_str)
                     .collect();
-                let message =
-                    format!("service `{name}` depends on `{dependency}`, whose profile is inactive");
+                let message = format!(
+                    "service `{name}` depends on `{dependency}`, whose profile is inactive"
+                );
                 let help = format!(
                     "activate it (--profile {}), or write `required: false`",
                     profiles.join(" or ")
@@ -233,7 +236,8 @@ fn attributes(name: &str, service: &Node, sources: &mut Sources) {
         if wanted > 1
             && let Some(container) = service.get("container_name")
         {
-            let message = format!("service `{name}` can't have a `container_name` and a scale above 1");
+            let message =
+                format!("service `{name}` can't have a `container_name` and a scale above 1");
             sources.report(container.key, message);
         }
     }
@@ -250,9 +254,7 @@ fn attributes(name: &str, service: &Node, sources: &mut Sources) {
 /// Attributes that exist twice must agree.
 fn agreement(service: &Node, sources: &mut Sources) {
     let deploy = service.get("deploy");
-    let part = |names: &[&str]| {
-        names.iter().try_fold(deploy?, |node, name| node.get(name))
-    };
+    let part = |names: &[&str]| names.iter().try_fold(deploy?, |node, name| node.get(name));
     let pairs: [(&str, &[&str], fn(&Node) -> Option<String>); 5] = [
         ("scale", &["replicas"], exact),
         ("cpus", &["resources", "limits", "cpus"], float),
@@ -337,7 +339,8 @@ fn cycle(parts: &Parts<'_>, sources: &mut Sources) {
                 Some(Mark::Done) => {}
                 Some(Mark::Open) => {
                     let from = stack.iter().position(|(name, _)| *name == next).unwrap_or(0);
-                    let mut names: Vec<&str> = stack[from..].iter().map(|(name, _)| *name).collect();
+                    let mut names: Vec<&str> =
+                        stack[from..].iter().map(|(name, _)| *name).collect();
                     names.push(next);
                     let message = format!("dependency cycle: {}", names.join(" -> "));
                     sources.report_help(place, message, "remove one of these dependencies");

@@ -62,7 +62,8 @@ impl Builder<'_, '_, '_> {
             return Err(self.sources.report_help(node.place, message, help));
         }
         if depth > MAX_DEPTH {
-            let message = format!("nested deeper than {MAX_DEPTH} levels once aliases are followed");
+            let message =
+                format!("nested deeper than {MAX_DEPTH} levels once aliases are followed");
             return Err(self.sources.report(node.place, message));
         }
         match node.tag {
@@ -106,7 +107,8 @@ impl Builder<'_, '_, '_> {
     fn mapping(&mut self, entries: &[(NodeId, NodeId)], depth: usize) -> Result<Mapping, Failed> {
         let tree = self.tree;
         let mut map = Mapping::new();
-        let mut seen: std::collections::BTreeMap<Rc<str>, Place> = std::collections::BTreeMap::new();
+        let mut seen: std::collections::BTreeMap<Rc<str>, Place> =
+            std::collections::BTreeMap::new();
         let mut merges = Vec::new();
         for &(key_id, value_id) in entries {
             let place = tree.node(key_id).place;

@@ -28,7 +28,11 @@ pub(super) fn parse(text: &str, out: &mut Variables, lookup: Lookup<'_>) -> Resu
 }
 
 /// Parses the `raw` format: `KEY=VALUE` lines taken literally.
-pub(super) fn parse_raw(text: &str, out: &mut Variables, lookup: Lookup<'_>) -> Result<(), EnvError> {
+pub(super) fn parse_raw(
+    text: &str,
+    out: &mut Variables,
+    lookup: Lookup<'_>,
+) -> Result<(), EnvError> {
     for (index, line) in text.strip_prefix('\u{feff}').unwrap_or(text).lines().enumerate() {
         let trimmed = line.trim_start();
         if trimmed.is_empty() || trimmed.starts_with('#') {
@@ -40,7 +44,10 @@ pub(super) fn parse_raw(text: &str, out: &mut Variables, lookup: Lookup<'_>) -> 
         };
         if key.is_empty() || key.contains(char::is_whitespace) {
             let line = u32::try_from(index + 1).unwrap_or(u32::MAX);
-            return Err(EnvError { line, message: "the variable's name holds a space or is empty".into() });
+            return Err(EnvError {
+                line,
+                message: "the variable's name holds a space or is empty".into(),
+            });
         }
         if let Some(value) = value {
             out.insert(key.to_owned(), value);
@@ -107,7 +114,11 @@ impl<'a> Parser<'a> {
                 }
                 '_' | '.' | '-' | '[' | ']' => {}
                 c if is_space(c) || c.is_alphanumeric() => {}
-                c => return Err(self.error(format!("unexpected character `{c}` in a variable's name"))),
+                c => {
+                    return Err(
+                        self.error(format!("unexpected character `{c}` in a variable's name"))
+                    );
+                }
             }
         }
         let key = self.rest[..end].trim_end().to_owned();
@@ -144,8 +155,12 @@ impl<'a> Parser<'a> {
         substitute(&text, &find, &mut Vec::new()).map_err(|error| EnvError {
             line,
             message: match error {
-                TemplateError::Invalid => "a `$` starts no variable: write `$$` or use single quotes".into(),
-                TemplateError::Required(name, _) => format!("required variable `{name}` is not set"),
+                TemplateError::Invalid => {
+                    "a `$` starts no variable: write `$$` or use single quotes".into()
+                }
+                TemplateError::Required(name, _) => {
+                    format!("required variable `{name}` is not set")
+                }
                 TemplateError::TooLarge => "the value grows too large".into(),
             },
         })

@@ -47,9 +47,8 @@ fn environment(service: &mut Mapping, variables: &Variables, sources: &mut Sourc
         own.iter().filter_map(|(k, v)| Some((k.clone(), v.clone()?))).collect()
     };
     let mut all = set(&own);
-    let lookup = |name: &str| {
-        variables.get(name).cloned().or_else(|| own.get(name).cloned().flatten())
-    };
+    let lookup =
+        |name: &str| variables.get(name).cloned().or_else(|| own.get(name).cloned().flatten());
     for item in files.as_ref().and_then(Node::as_list).unwrap_or_default() {
         let Some(path) = item.get_str("path") else { continue };
         let required = item.get("required").is_none_or(is_true);

@@ -152,10 +152,9 @@ mod tests {
     /// `docker compose config --hash` of v5.6.1.
     #[test]
     fn a_service_hashes_in_its_own_order_and_without_what_only_compose_uses() {
-        let service = map(
-            r#"{"build":{},"command":null,"entrypoint":null,"image":"x","depends_on":{},
-                "networks":{"default":null},"environment":{"A":"1"},"scale":2,"profiles":["p"]}"#,
-        );
+        let service =
+            map(r#"{"build":{},"command":null,"entrypoint":null,"image":"x","depends_on":{},
+                "networks":{"default":null},"environment":{"A":"1"},"scale":2,"profiles":["p"]}"#);
         assert_eq!(
             service_hash(&service),
             "95ca1b32488beb02300555e1890cc05773b0da0b75fbcce43b3179cd20bf17bb"

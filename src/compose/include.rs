@@ -112,9 +112,9 @@ fn entry(loader: &mut Loader, item: &Node, scope: Scope<'_>) -> Staged<Include> 
         .into_iter()
         .map(|(path, place)| (join(scope.directory, Path::new(&path)), place))
         .collect();
-    let beside = || paths.first().and_then(|(p, _)| p.parent()).unwrap_or(Path::new("/")).to_owned();
-    let directory =
-        directory.map_or_else(beside, |given| join(scope.directory, Path::new(&given)));
+    let beside =
+        || paths.first().and_then(|(p, _)| p.parent()).unwrap_or(Path::new("/")).to_owned();
+    let directory = directory.map_or_else(beside, |given| join(scope.directory, Path::new(&given)));
     let env_files = if env.is_empty() {
         let default = directory.join(".env");
         if default.is_file() { vec![default] } else { Vec::new() }
@@ -139,9 +139,11 @@ fn import(
         let Some(Node { value: Value::Map(from), place, key }) = included.remove(section) else {
             continue;
         };
-        let target = root
-            .entry(section.into())
-            .or_insert_with(|| Node { value: Value::Map(Mapping::new()), place, key });
+        let target = root.entry(section.into()).or_insert_with(|| Node {
+            value: Value::Map(Mapping::new()),
+            place,
+            key,
+        });
         if target.is_null() {
             target.value = Value::Map(Mapping::new());
         }

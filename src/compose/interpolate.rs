@@ -146,7 +146,11 @@ fn closing_brace(text: &str) -> Option<usize> {
 }
 
 /// Interpolates a document in place, and casts where an attribute wants a number or a boolean.
-pub(super) fn document(root: &mut Node, variables: &Variables, sources: &mut Sources) -> Staged<()> {
+pub(super) fn document(
+    root: &mut Node,
+    variables: &Variables,
+    sources: &mut Sources,
+) -> Staged<()> {
     let lookup = |name: &str| variables.get(name).cloned();
     let mut path = Vec::new();
     walk(root, &mut path, &lookup, sources);
@@ -199,7 +203,11 @@ fn report(node: &Node, error: &TemplateError, path: &[Rc<str>], sources: &mut So
     match error {
         TemplateError::Invalid => {
             let message = format!("`{at}` holds a `$` that starts no variable");
-            sources.report_help(place, message, "write `$$` for a dollar sign, `${NAME}` for a variable");
+            sources.report_help(
+                place,
+                message,
+                "write `$$` for a dollar sign, `${NAME}` for a variable",
+            );
         }
         TemplateError::Required(name, reason) => {
             let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };

@@ -64,10 +64,7 @@ fn run(loader: &mut Loader, resolved: Resolved, options: &LoadOptions) -> Staged
         let into = if active(service) { &mut enabled } else { &mut disabled };
         into.insert(name.clone(), service);
     }
-    consistency::project(
-        &Parts { root: &root, enabled: &enabled, disabled: &disabled },
-        sources,
-    );
+    consistency::project(&Parts { root: &root, enabled: &enabled, disabled: &disabled }, sources);
     if !options.allow_unsupported {
         support::check(&enabled, sources);
     }
@@ -125,7 +122,8 @@ fn project_name(
             }
         }
     }
-    let base = || directory.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let base =
+        || directory.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let Some(template) = found.filter(|name| !name.is_empty()) else {
         return Ok(normalise_name(&base()));
     };
@@ -227,4 +225,3 @@ fn read_files(files: &[std::path::PathBuf], sources: &Sources) -> Vec<std::path:
     read.dedup();
     read
 }
-

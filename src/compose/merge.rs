@@ -142,7 +142,8 @@ fn both(base: Node, over: Node, path: &mut Vec<Rc<str>>, sources: &mut Sources) 
         (old @ (Value::Map(_) | Value::List(_)), new) => {
             let base = Node::at(old, place);
             let over = Node::at(new, place);
-            let message = format!("`{}` can't override {} by {}", path.join("."), base.kind(), over.kind());
+            let message =
+                format!("`{}` can't override {} by {}", path.join("."), base.kind(), over.kind());
             sources.report(place, message);
             base.value
         }

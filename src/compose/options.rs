@@ -63,7 +63,9 @@ pub(super) fn resolve(options: &LoadOptions, sources: &mut Sources) -> Staged<Re
 
     let mut files: Vec<PathBuf> = options.files.iter().map(|f| absolute(f)).collect();
     if let Some(stdin) = options.files.iter().find(|f| f.as_os_str() == "-") {
-        return Err(sources.report_file(stdin, "reading a Compose file from stdin is not supported yet"));
+        return Err(
+            sources.report_file(stdin, "reading a Compose file from stdin is not supported yet")
+        );
     }
     let directory = |files: &[PathBuf]| {
         let given = options.project_directory.as_deref().map(absolute);
@@ -73,7 +75,8 @@ pub(super) fn resolve(options: &LoadOptions, sources: &mut Sources) -> Staged<Re
     let mut env_files: Vec<PathBuf> = options.env_files.iter().map(|f| absolute(f)).collect();
     if env_files.is_empty() {
         let listed = variables.get("COMPOSE_ENV_FILES").filter(|list| !list.is_empty());
-        env_files.extend(listed.into_iter().flat_map(|l| l.split(',')).map(|f| absolute(Path::new(f))));
+        env_files
+            .extend(listed.into_iter().flat_map(|l| l.split(',')).map(|f| absolute(Path::new(f))));
     }
 
     // Once before the files are known, as .env may name them, and once beside them.
@@ -90,7 +93,8 @@ pub(super) fn resolve(options: &LoadOptions, sources: &mut Sources) -> Staged<Re
         dot_env(&working_dir, &env_files, &mut variables, sources)?;
     }
     if files.is_empty() {
-        let message = format!("no Compose file here: looked for {} and upwards", DEFAULT_FILES.join(", "));
+        let message =
+            format!("no Compose file here: looked for {} and upwards", DEFAULT_FILES.join(", "));
         return Err(sources.report_file(&working_dir, message));
     }
     let profiles = match &options.profiles[..] {
@@ -164,9 +168,9 @@ fn dot_env(
     sources: &mut Sources,
 ) -> Staged<()> {
     let default = directory.join(".env");
-    let disabled = variables.get("COMPOSE_DISABLE_ENV_FILE").is_some_and(|v| {
-        matches!(v.as_str(), "1" | "t" | "T") || cast::boolean(v) == Some(true)
-    });
+    let disabled = variables
+        .get("COMPOSE_DISABLE_ENV_FILE")
+        .is_some_and(|v| matches!(v.as_str(), "1" | "t" | "T") || cast::boolean(v) == Some(true));
     let files = match given {
         [] if disabled || !default.is_file() => return Ok(()),
         [] => std::slice::from_ref(&default),

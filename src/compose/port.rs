@@ -99,7 +99,9 @@ mod tests {
         assert_eq!(one("[::1]:8080:80"), ("::1".into(), "8080".into(), 80, "tcp".into()));
         assert_eq!(one("8000-9000:80"), (String::new(), "8000-9000".into(), 80, "tcp".into()));
         assert_eq!(parse("9000-9002:80-82").expect("parses").len(), 3);
-        for wrong in ["", "a", "80/x", "1.2.3:80:80", "70000:80", "1-3:4-5", "3-1:3-1", "80:", "80/"] {
+        for wrong in
+            ["", "a", "80/x", "1.2.3:80:80", "70000:80", "1-3:4-5", "3-1:3-1", "80:", "80/"]
+        {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }

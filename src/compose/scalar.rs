@@ -32,9 +32,7 @@ pub(super) fn resolve(text: &str, style: Style, tag: Option<Tag>) -> Result<Valu
             Value::Null => Ok(Value::Null),
             _ => Err("null"),
         },
-        Some(Tag::Timestamp) => {
-            timestamp(text).map(|t| Value::Text(t.into())).ok_or("a timestamp")
-        }
+        Some(Tag::Timestamp) => timestamp(text).map(|t| Value::Text(t.into())).ok_or("a timestamp"),
         Some(Tag::Other | Tag::Merge | Tag::Reset | Tag::Override) | None => {
             Ok(if style == Style::Plain { plain(text) } else { as_text() })
         }
@@ -74,7 +72,8 @@ fn number(text: &str) -> Option<Value> {
     let unsigned = digits.trim_start_matches(['+', '-']);
     let starts_well = digits.len() - unsigned.len() <= 1
         && text.trim_start_matches(['+', '-', '.']).starts_with(|c: char| c.is_ascii_digit());
-    let shaped = unsigned.bytes().all(|b| matches!(b, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-'));
+    let shaped =
+        unsigned.bytes().all(|b| matches!(b, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-'));
     if !starts_well || !shaped {
         return None;
     }
@@ -161,7 +160,8 @@ fn timestamp(text: &str) -> Option<String> {
         "" | "Z" => "+0000 UTC".to_owned(),
         _ => {
             let (hours, minutes) = zone[1..].split_once(':')?;
-            let zone = format!("{}{:02}{:02}", &zone[..1], small(hours, 0, 23)?, small(minutes, 0, 59)?);
+            let zone =
+                format!("{}{:02}{:02}", &zone[..1], small(hours, 0, 23)?, small(minutes, 0, 59)?);
             format!("{zone} {zone}")
         }
     };

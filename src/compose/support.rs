@@ -21,7 +21,8 @@ pub(super) fn check(services: &BTreeMap<Rc<str>, &Node>, sources: &mut Sources) 
         }
         for mount in service.get("volumes").and_then(Node::as_list).unwrap_or_default() {
             if matches!(mount.get_str("type"), Some("cluster" | "npipe")) {
-                let message = format!("this type of mount of service `{name}` is not supported yet");
+                let message =
+                    format!("this type of mount of service `{name}` is not supported yet");
                 sources.report(mount.place, message);
             }
         }

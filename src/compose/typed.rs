@@ -98,9 +98,9 @@ pub(super) fn service(name: &str, tree: Tree) -> Service {
     let ports = tree.get("ports").and_then(Value::as_array).into_iter().flatten();
     let mounts = tree.get("volumes").and_then(Value::as_array).into_iter().flatten();
     let healthcheck = tree.get("healthcheck").and_then(Value::as_object);
-    let healthcheck = healthcheck.map(health).filter(|h| {
-        !h.disabled && h.test.first().map(String::as_str) != Some("NONE")
-    });
+    let healthcheck = healthcheck
+        .map(health)
+        .filter(|h| !h.disabled && h.test.first().map(String::as_str) != Some("NONE"));
     Service {
         name: name.to_owned(),
         image: text(&tree, "image"),

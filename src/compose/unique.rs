@@ -137,7 +137,9 @@ fn index(item: &Node, by: By, sources: &mut Sources) -> Option<String> {
         By::Port => match &item.value {
             Value::Map(map) => {
                 let part = |key: &str, default: &str| {
-                    map.get(key).and_then(Node::scalar_text).map_or(default.to_owned(), |t| t.to_string())
+                    map.get(key)
+                        .and_then(Node::scalar_text)
+                        .map_or(default.to_owned(), |t| t.to_string())
                 };
                 Some(format!(
                     "{}:{}:{}/{}",

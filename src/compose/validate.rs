@@ -17,14 +17,17 @@ fn keys(map: &Mapping, object: &Object, path: &mut String, sources: &mut Sources
             continue;
         }
         let Some(attribute) = object.attribute(key) else {
-            let within = if path.is_empty() { "at the top level".into() } else { format!("in `{path}`") };
+            let within =
+                if path.is_empty() { "at the top level".into() } else { format!("in `{path}`") };
             let message = format!("unknown attribute `{key}` {within}");
             let known = object.attributes.iter().map(|a| a.name);
             match did_you_mean(key, known) {
                 Some(help) => sources.report_help(value.key, message, help),
-                None if object.extensions => {
-                    sources.report_help(value.key, message, "only names that begin with `x-` are free")
-                }
+                None if object.extensions => sources.report_help(
+                    value.key,
+                    message,
+                    "only names that begin with `x-` are free",
+                ),
                 None => sources.report(value.key, message),
             };
             continue;
@@ -134,7 +137,8 @@ fn repeats(items: &[Node], path: &str, sources: &mut Sources) {
 }
 
 fn is_name(key: &str) -> bool {
-    !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+    !key.is_empty()
+        && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }
 
 fn fits(node: &Node, accepts: &Accepts) -> bool {
@@ -150,7 +154,8 @@ fn fits(node: &Node, accepts: &Accepts) -> bool {
             Value::Text(_) => mask & TEXT != 0,
             Value::Int(_) | Value::Uint(_) => mask & (INT | NUM) != 0,
             Value::Float(number) => {
-                (mask & NUM != 0 && number.is_finite()) || (mask & INT != 0 && number.fract() == 0.0)
+                (mask & NUM != 0 && number.is_finite())
+                    || (mask & INT != 0 && number.fract() == 0.0)
             }
             Value::Bool(_) => mask & BOOL != 0,
             Value::Null => mask & NULL != 0,
@@ -174,7 +179,8 @@ fn wrong(node: &Node, accepts: &Accepts, path: &str, sources: &mut Sources) {
     let place = if node.is_null() { node.key } else { node.place };
     let message = format!("`{path}` must be {wanted}, not {found}");
     let only_text = matches!(accepts, Accepts::Scalar(TEXT));
-    let scalar = matches!(node.value, Value::Int(_) | Value::Uint(_) | Value::Float(_) | Value::Bool(_));
+    let scalar =
+        matches!(node.value, Value::Int(_) | Value::Uint(_) | Value::Float(_) | Value::Bool(_));
     if only_text && scalar {
         sources.report_help(place, message, "put it in quotes");
     } else {

@@ -78,7 +78,8 @@ fn sections(spec: &str) -> Vec<String> {
             '}' if inside > 0 => inside -= 1,
             ':' if inside == 0 => {
                 let mut letters = current.chars();
-                let drive = letters.next().is_some_and(char::is_alphabetic) && letters.next().is_none();
+                let drive =
+                    letters.next().is_some_and(char::is_alphabetic) && letters.next().is_none();
                 if !drive {
                     result.push(std::mem::take(&mut current));
                     continue;

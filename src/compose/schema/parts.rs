@@ -194,8 +194,7 @@ static BIND: Object = object(&[
         Prints::Text,
     ),
 ]);
-static VOLUME_OPTIONS: Object =
-    object(&[text_map("labels"), flag("nocopy"), text("subpath")]);
+static VOLUME_OPTIONS: Object = object(&[text_map("labels"), flag("nocopy"), text("subpath")]);
 static TMPFS_OPTIONS: Object = object(&[
     attr("size", Accepts::Range(0, i64::MAX), Prints::Bytes),
     attr("mode", Accepts::Scalar(NUM | TEXT), Prints::Integer),
@@ -221,11 +220,8 @@ static MOUNT: Object = requiring(
 );
 static MOUNT_FORMS: [Accepts; 2] = [Accepts::Scalar(TEXT), Accepts::Object(&MOUNT)];
 static A_MOUNT: Accepts = Accepts::Any(&MOUNT_FORMS);
-pub(super) const VOLUMES_ATTRIBUTE: Attribute = attr(
-    "volumes",
-    Accepts::List(&A_MOUNT, true),
-    Prints::Objects(&MOUNT),
-);
+pub(super) const VOLUMES_ATTRIBUTE: Attribute =
+    attr("volumes", Accepts::List(&A_MOUNT, true), Prints::Objects(&MOUNT));
 
 static PORT: Object = object(&[
     text("name"),
@@ -238,21 +234,15 @@ static PORT: Object = object(&[
 ]);
 static PORT_FORMS: [Accepts; 2] = [Accepts::Scalar(NUM | TEXT), Accepts::Object(&PORT)];
 static A_PORT: Accepts = Accepts::Any(&PORT_FORMS);
-pub(super) const PORTS_ATTRIBUTE: Attribute = attr(
-    "ports",
-    Accepts::List(&A_PORT, true),
-    Prints::Objects(&PORT),
-);
+pub(super) const PORTS_ATTRIBUTE: Attribute =
+    attr("ports", Accepts::List(&A_PORT, true), Prints::Objects(&PORT));
 
 static DEVICE: Object =
     requiring(&[text("source"), text("target"), text("permissions")], &["source"]);
 static DEVICE_FORMS: [Accepts; 2] = [Accepts::Scalar(TEXT), Accepts::Object(&DEVICE)];
 static A_DEVICE: Accepts = Accepts::Any(&DEVICE_FORMS);
-pub(super) const DEVICES_ATTRIBUTE: Attribute = attr(
-    "devices",
-    Accepts::List(&A_DEVICE, false),
-    Prints::Objects(&DEVICE),
-);
+pub(super) const DEVICES_ATTRIBUTE: Attribute =
+    attr("devices", Accepts::List(&A_DEVICE, false), Prints::Objects(&DEVICE));
 
 static WEIGHT_DEVICE: Object = Object {
     attributes: &[

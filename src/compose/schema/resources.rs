@@ -35,13 +35,8 @@ pub(in crate::compose) static NETWORK: Object = object(&[
 ]);
 
 /// A volume.
-pub(in crate::compose) static VOLUME: Object = object(&[
-    text("name"),
-    text("driver"),
-    options("driver_opts"),
-    external(),
-    text_map("labels"),
-]);
+pub(in crate::compose) static VOLUME: Object =
+    object(&[text("name"), text("driver"), options("driver_opts"), external(), text_map("labels")]);
 
 /// A secret.
 pub(in crate::compose) static SECRET: Object = object(&[

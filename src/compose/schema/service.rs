@@ -72,8 +72,7 @@ static LOGGING: Object =
     object(&[text("driver"), attr("options", Accepts::Map(&LOG_OPTION), Prints::TextMap)]);
 
 static SERVICE_MODEL: Object = object(&[text("endpoint_var"), text("model_var")]);
-static SERVICE_MODEL_FORMS: [Accepts; 2] =
-    [Accepts::Scalar(NULL), Accepts::Object(&SERVICE_MODEL)];
+static SERVICE_MODEL_FORMS: [Accepts; 2] = [Accepts::Scalar(NULL), Accepts::Object(&SERVICE_MODEL)];
 static MODELS: [Accepts; 2] =
     [Accepts::List(&A_TEXT, true), Accepts::Named(&Accepts::Any(&SERVICE_MODEL_FORMS))];
 
@@ -116,9 +115,12 @@ fn container_name(text: &str) -> bool {
 
 /// One of the policies, or `every_` and a duration.
 fn pull_policy(text: &str) -> bool {
-    let words = ["always", "never", "build", "if_not_present", "missing", "refresh", "daily", "weekly"];
+    let words =
+        ["always", "never", "build", "if_not_present", "missing", "refresh", "daily", "weekly"];
     words.contains(&text)
-        || text.strip_prefix("every_").is_some_and(|d| crate::compose::number::duration(d).is_some())
+        || text
+            .strip_prefix("every_")
+            .is_some_and(|d| crate::compose::number::duration(d).is_some())
 }
 
 /// A service.
@@ -231,18 +233,90 @@ pub(in crate::compose) static SERVICE: Object = object(&[
 /// The order in which v5.6.1 hashes a service's attributes. `build`, `depends_on`, `profiles`,
 /// `pull_policy` and `scale` aren't hashed at all.
 pub(in crate::compose) static HASH_ORDER: [&str; 86] = [
-    "annotations", "attach", "develop", "blkio_config", "cap_add", "cap_drop", "cgroup_parent",
-    "cgroup", "cpu_count", "cpu_percent", "cpu_period", "cpu_quota", "cpu_rt_period",
-    "cpu_rt_runtime", "cpus", "cpuset", "cpu_shares", "command", "configs", "container_name",
-    "credential_spec", "deploy", "device_cgroup_rules", "devices", "dns", "dns_opt", "dns_search",
-    "domainname", "entrypoint", "provider", "environment", "env_file", "expose", "external_links",
-    "extra_hosts", "group_add", "gpus", "hostname", "healthcheck", "image", "init", "ipc",
-    "isolation", "labels", "label_file", "links", "logging", "mem_limit", "mem_reservation",
-    "memswap_limit", "mem_swappiness", "mac_address", "models", "network_mode", "networks",
-    "oom_kill_disable", "oom_score_adj", "pid", "pids_limit", "platform", "ports", "privileged",
-    "read_only", "restart", "runtime", "secrets", "security_opt", "shm_size", "stdin_open",
-    "stop_grace_period", "stop_signal", "storage_opt", "sysctls", "tmpfs", "tty", "ulimits",
-    "use_api_socket", "user", "userns_mode", "uts", "volumes", "volumes_from", "working_dir",
-    "pre_start", "post_start", "pre_stop",
+    "annotations",
+    "attach",
+    "develop",
+    "blkio_config",
+    "cap_add",
+    "cap_drop",
+    "cgroup_parent",
+    "cgroup",
+    "cpu_count",
+    "cpu_percent",
+    "cpu_period",
+    "cpu_quota",
+    "cpu_rt_period",
+    "cpu_rt_runtime",
+    "cpus",
+    "cpuset",
+    "cpu_shares",
+    "command",
+    "configs",
+    "container_name",
+    "credential_spec",
+    "deploy",
+    "device_cgroup_rules",
+    "devices",
+    "dns",
+    "dns_opt",
+    "dns_search",
+    "domainname",
+    "entrypoint",
+    "provider",
+    "environment",
+    "env_file",
+    "expose",
+    "external_links",
+    "extra_hosts",
+    "group_add",
+    "gpus",
+    "hostname",
+    "healthcheck",
+    "image",
+    "init",
+    "ipc",
+    "isolation",
+    "labels",
+    "label_file",
+    "links",
+    "logging",
+    "mem_limit",
+    "mem_reservation",
+    "memswap_limit",
+    "mem_swappiness",
+    "mac_address",
+    "models",
+    "network_mode",
+    "networks",
+    "oom_kill_disable",
+    "oom_score_adj",
+    "pid",
+    "pids_limit",
+    "platform",
+    "ports",
+    "privileged",
+    "read_only",
+    "restart",
+    "runtime",
+    "secrets",
+    "security_opt",
+    "shm_size",
+    "stdin_open",
+    "stop_grace_period",
+    "stop_signal",
+    "storage_opt",
+    "sysctls",
+    "tmpfs",
+    "tty",
+    "ulimits",
+    "use_api_socket",
+    "user",
+    "userns_mode",
+    "uts",
+    "volumes",
+    "volumes_from",
+    "working_dir",
+    "pre_start",
+    "post_start",
+    "pre_stop",
 ];
-
