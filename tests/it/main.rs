@@ -6,3 +6,5 @@ mod engine_proxy;
 mod loop_smoke;
 mod proxy;
 mod support;
+//! it
+fn main() {}
