@@ -6,5 +6,3 @@ mod engine_proxy;
 mod loop_smoke;
 mod proxy;
 mod support;
-//! it
-fn main() {}
