@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use super::assemble::{LoadedStack, Written, assemble};
 use super::diagnostics::Diagnostics;
 use super::files::{ResourceFile, compose_file, name_of, resource_file, scan};
+pub use super::files::is_yaml;
 use crate::api::diagnostic::Diagnostic;
 use crate::api::document::Document;
 use crate::api::stack::{ComposeSource, StackSource};
@@ -207,6 +208,15 @@ fn stacks(
 }
 
 impl Source {
+    /// Files that decide whether and how it loads, known without loading.
+    pub fn files(&self) -> Vec<PathBuf> {
+        match &self.origin {
+            Origin::Stack { file, .. } => vec![file.clone()],
+            Origin::Files => self.options(None, &self.request.cwd).files,
+            Origin::Folder(folder) => vec![folder.join("compose.yaml")],
+        }
+    }
+
     /// Loads the stack as the files say now. Reads files, so keep it off async threads.
     ///
     /// # Errors
