@@ -195,9 +195,12 @@ mod tests {
         ] {
             assert!(interest.takes(Path::new(path)), "{path}");
         }
-        for path in
-            ["/srv/bot/bot.log", "/srv/bot/.compose.yaml.swp", "/srv/other.yaml", "/srv/bot/a/b.yaml"]
-        {
+        for path in [
+            "/srv/bot/bot.log",
+            "/srv/bot/.compose.yaml.swp",
+            "/srv/other.yaml",
+            "/srv/bot/a/b.yaml",
+        ] {
             assert!(!interest.takes(Path::new(path)), "{path}");
         }
     }

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::debounce::Debounce;
 use self::folders::FolderWatch;
+use super::publish::SourceView;
 use super::worker::Goal;
 use crate::api::diagnostic::Diagnostic;
 use crate::clock::{Clock, Mono, Timestamp};
@@ -47,6 +48,16 @@ pub struct SourceStatus {
     pub warnings: Vec<Diagnostic>,
     /// When the files were last loaded without an error.
     pub loaded_at: Option<Timestamp>,
+}
+
+impl From<&SourceStatus> for SourceView {
+    fn from(status: &SourceStatus) -> Self {
+        Self {
+            error: status.error.as_ref().map(ToString::to_string).unwrap_or_default(),
+            gone: status.source_gone,
+            fingerprint: status.fingerprint.clone().unwrap_or_default(),
+        }
+    }
 }
 
 /// What a follower tells.
@@ -193,6 +204,14 @@ impl Follower {
                 tracing::warn!("{warning}");
             }
         }
+        // The goal first: who sees the new status finds the new goal.
+        self.goal.send_if_modified(|goal| {
+            let replace = !same || goal.is_none();
+            if replace {
+                *goal = Some(loaded.goal);
+            }
+            replace
+        });
         let loaded_at = Some(self.clock.now().wall);
         self.status.send_replace(SourceStatus {
             generation: self.generation,
@@ -201,13 +220,6 @@ impl Follower {
             source_gone: false,
             warnings: loaded.warnings,
             loaded_at,
-        });
-        self.goal.send_if_modified(|goal| {
-            let replace = !same || goal.is_none();
-            if replace {
-                *goal = Some(loaded.goal);
-            }
-            replace
         });
     }
 
