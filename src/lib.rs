@@ -17,6 +17,7 @@ pub mod observed;
 pub mod plan;
 pub mod probe;
 pub mod sensitive;
+pub mod server;
 pub mod shutdown;
 pub mod store;
 pub mod telemetry;

@@ -1,0 +1,148 @@
+//! What the command line may ask of the daemon, and what it hears back.
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+/// Answer to the handshake.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Version {
+    /// `homeostat`.
+    pub name: String,
+    /// The daemon's version.
+    pub version: String,
+    /// [`super::PROTOCOL`].
+    pub protocol: u32,
+    /// The daemon's process ID.
+    pub pid: u32,
+}
+
+/// Body of `POST /api/v1/stacks/{name}/apply`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ApplyRequest {
+    /// Only these services and what they need; all when empty.
+    #[serde(default)]
+    pub services: Vec<String>,
+}
+
+/// A command for the controller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Converge and stay until ready; ends holds, as a person's word does.
+    Apply {
+        /// The stack.
+        stack: String,
+        /// Only these services; all when empty.
+        services: Vec<String>,
+    },
+    /// Look again now.
+    Reconcile {
+        /// The stack.
+        stack: String,
+    },
+}
+
+/// A command with its caller. A caller who leaves stops nothing.
+#[derive(Debug)]
+pub struct Request {
+    /// The command.
+    pub command: Command,
+    /// User ID of the caller, from the socket.
+    pub uid: u32,
+    /// Where progress goes.
+    pub progress: Reporter,
+}
+
+const LINES: usize = 256;
+
+/// The controller's end of a command's stream. It never waits: a caller who reads slowly misses
+/// lines in between, never the result.
+#[derive(Debug)]
+pub struct Reporter {
+    lines: mpsc::Sender<Progress>,
+    /// The place of the result, kept free from the start.
+    last: Option<mpsc::OwnedPermit<Progress>>,
+}
+
+impl Reporter {
+    /// A reporter and the stream that it feeds.
+    pub fn new() -> (Self, mpsc::Receiver<Progress>) {
+        let (lines, stream) = mpsc::channel(LINES);
+        let last = lines.clone().try_reserve_owned().ok();
+        (Self { lines, last }, stream)
+    }
+
+    /// Reports a line. False when the caller has left.
+    pub fn report(&self, progress: Progress) -> bool {
+        !matches!(self.lines.try_send(progress), Err(mpsc::error::TrySendError::Closed(_)))
+    }
+
+    /// Reports the result, [`Progress::Finished`] or [`Progress::Failed`], and ends the stream.
+    /// Without it the caller is told that the stream broke off.
+    pub fn finish(mut self, result: Progress) {
+        if let Some(place) = self.last.take() {
+            place.send(result);
+        }
+    }
+}
+
+/// One line of a command's progress. The last one is `finished` or `failed`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Progress {
+    /// A plan was made.
+    Planned {
+        /// Number of steps.
+        steps: u32,
+        /// The plan as `homeostat plan` prints it.
+        text: String,
+    },
+    /// A step moved on.
+    Step {
+        /// Its number.
+        id: u32,
+        /// What it acts on.
+        object: String,
+        /// The operation.
+        op: String,
+        /// Where it is.
+        state: StepState,
+        /// For people; empty when there is nothing to say.
+        message: String,
+    },
+    /// Something waits.
+    Waiting {
+        /// What waits.
+        object: String,
+        /// For what.
+        message: String,
+    },
+    /// Everything is as the files say and ready.
+    Finished {
+        /// Steps that changed something.
+        changed: u32,
+    },
+    /// It isn't, and nothing more is tried for this command.
+    Failed {
+        /// CamelCase reason.
+        reason: String,
+        /// For people, with the mend.
+        message: String,
+    },
+}
+
+/// Where a step is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StepState {
+    /// Sent to the engine.
+    Working,
+    /// Done.
+    Done,
+    /// Failed.
+    Failed,
+    /// Its precondition no longer held.
+    Skipped,
+    /// Nobody knows.
+    Unknown,
+}
