@@ -1,9 +1,4 @@
-<<<<<<< HEAD
-//! Resource kinds and the types that they share.
+//! The resource kinds, the types that they share, and what the daemon says about them.
 
 pub mod quantity;
-=======
-//! The resource kinds, and what the daemon says about them.
-
 pub mod status;
->>>>>>> server
