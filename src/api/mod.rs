@@ -1,4 +1,4 @@
-//! The resource kinds, the types that they share, and what the daemon says about them.
+//! What people and other programs read and write: resources, their parts, and status.
 
 pub mod quantity;
 pub mod status;

@@ -39,6 +39,11 @@ pub struct Project {
     pub configs: BTreeMap<String, FileObject>,
     /// The whole canonical project in the order in which `docker compose config` prints it.
     pub canonical: Canonical,
+    /// The same as `docker compose config` prints it as YAML: with nested `x-` attributes, without
+    /// some empty values.
+    pub canonical_yaml: Canonical,
+    /// What is accepted but probably not meant (unset variables).
+    pub warnings: Vec<String>,
     /// Files that were read besides `config_files` (includes, extends, env files, label files):
     /// a change of one is a change of the project.
     pub read_files: Vec<PathBuf>,

@@ -6,7 +6,7 @@ use crate::clock::{Mono, Now};
 use crate::desired::Desired;
 use crate::engine::ContainerId;
 use crate::execute::{StepError, StepResult};
-use crate::observed::Observed;
+use crate::observed::{Observed, Slot};
 use crate::plan::memory::Backoff;
 use crate::plan::{Cause, Memory, Op, Plan, Report, Resource, SlotStatus, Step, Target, recovery};
 
@@ -92,7 +92,7 @@ fn doubtful(
     dirty
 }
 
-/// What a step's end teaches. Returns the backoff to write down, if it changed.
+/// What a step's end teaches. Returns whether a backoff changed.
 pub fn learn(
     memory: &mut Memory,
     desired: &Desired,
@@ -173,22 +173,32 @@ fn fail(memory: &mut Memory, resource: &Resource, now: Mono, jitter: f64, reason
     recovery::failed(backoff, now, jitter, reason);
 }
 
+/// What a report taught, to be written down.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Lessons {
+    /// Slots whose failures are forgiven.
+    pub forgiven: Vec<Slot>,
+    /// Jobs that ended well: configuration hash and image ID.
+    pub jobs: Vec<(Slot, String, String)>,
+}
+
 /// What a report teaches: who is down since when, who is forgiven, which jobs are over.
-/// Returns whether a backoff changed.
 pub fn observe(
     memory: &mut Memory,
     desired: &Desired,
     observed: &Observed,
     report: &Report,
     now: Now,
-) -> bool {
-    let mut forgiven = false;
+) -> Lessons {
+    let mut lessons = Lessons::default();
     memory.backoff.retain(|slot, backoff: &mut Backoff| {
         let ready = report.slots.get(slot).is_some_and(|s| {
             matches!(s.status, SlotStatus::Ready | SlotStatus::Degraded | SlotStatus::Completed)
         });
         let over = recovery::observed_ready(backoff, ready, now.mono);
-        forgiven |= over;
+        if over {
+            lessons.forgiven.push(slot.clone());
+        }
         !over
     });
     let down: BTreeSet<&str> = report
@@ -208,9 +218,12 @@ pub fn observe(
             && let Some(hash) = &container.config_hash
         {
             let run = (hash.clone(), container.image_id.clone());
-            memory.jobs.insert(slot.service.clone(), run);
+            if memory.jobs.get(&slot.service) != Some(&run) {
+                lessons.jobs.push((slot.clone(), run.0.clone(), run.1.clone()));
+                memory.jobs.insert(slot.service.clone(), run);
+            }
         }
     }
     memory.owned.retain(|id| observed.containers.contains_key(id));
-    forgiven
+    lessons
 }

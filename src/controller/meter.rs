@@ -1,5 +1,6 @@
 //! What the loop counts. The metrics registry implements it; tests count with their own.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
@@ -13,16 +14,23 @@ pub trait Meter: Send + Sync + 'static {
     fn event_gap(&self) {}
     /// A line of the stream made no sense.
     fn event_skipped(&self) {}
-    /// A full list was read then.
-    fn resynced(&self, _at: Timestamp) {}
+    /// A full list was read then, in this time.
+    fn resynced(&self, _at: Timestamp, _took: Duration) {}
     /// A step ended: action word, result word.
     fn action(&self, _action: &'static str, _result: &'static str) {}
     /// A step was planned for a drift of this kind.
     fn drift(&self, _kind: &'static str) {}
     /// How every slot of a project stands.
-    fn services(&self, _project: &str, _report: &Report) {}
-    /// A turn of the loop ended.
-    fn reconciled(&self, _controller: &'static str, _result: &'static str, _took: Duration) {}
+    fn services(&self, _project: &str, _report: &Report, _now: Timestamp) {}
+    /// These services are gone from the project.
+    fn forgotten(&self, _project: &str, _services: &BTreeSet<String>) {}
+    /// A container of this service was started again.
+    fn restarted(&self, _project: &str, _service: &str) {}
+    /// Time from an event's arrival to the first write that answers it.
+    fn reacted(&self, _took: Duration) {}
+    /// A turn of the loop ended, in controller-runtime's words: `success`, `error`, `requeue`
+    /// (steps were begun), `requeue_after` (something waits).
+    fn reconciled(&self, _result: &'static str, _took: Duration) {}
 }
 
 /// Counts nothing.

@@ -1,7 +1,12 @@
 //! The only loop: observe, plan, execute, again.
 
+pub mod command;
+pub mod daemon;
 pub mod ledger;
 pub mod meter;
 pub mod observer;
+pub mod publish;
+pub mod recall;
+pub mod recording;
 pub mod snapshot;
 pub mod worker;

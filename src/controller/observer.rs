@@ -52,6 +52,8 @@ pub struct Snapshot {
     pub link: Link,
     /// The picture; empty before the first complete one.
     pub observed: Arc<Observed>,
+    /// Arrival of the first event that led to this publication.
+    pub event_at: Option<Mono>,
 }
 
 /// A request to look again.
@@ -198,7 +200,7 @@ impl Observer {
         }
         *sessions += 1;
         self.metrics.stream_connected(true);
-        self.publish(&picture, true);
+        self.publish(&picture, true, None);
         let mut last_event = self.clock.now().mono;
         let mut next_resync = last_event.after(self.resync);
         let mut foreign: Option<Mono> = None;
@@ -208,12 +210,14 @@ impl Observer {
             let mut dirty = Dirty::default();
             let mut waiting = Vec::new();
             let mut full = false;
+            let mut event_at = None;
             tokio::select! {
                 batch = events.next() => {
                     let Some(batch) = batch else {
                         return Err(interrupted("the stream ended"));
                     };
                     last_event = self.clock.now().mono;
+                    event_at = Some(last_event);
                     for item in batch {
                         if self.take(item?, &picture, &mut dirty) && foreign.is_none() {
                             foreign = Some(last_event.after(FOREIGN_DELAY));
@@ -251,7 +255,7 @@ impl Observer {
                 continue;
             }
             picture.refresh(&self.engine, &*self.clock, dirty).await?;
-            self.publish(&picture, full);
+            self.publish(&picture, full, event_at);
             for done in waiting {
                 let _ = done.send(());
             }
@@ -308,9 +312,10 @@ impl Observer {
         false
     }
 
-    fn publish(&self, picture: &Picture, full: bool) {
+    fn publish(&self, picture: &Picture, full: bool, event_at: Option<Mono>) {
+        let now = self.clock.now().mono;
         if full {
-            self.metrics.resynced(picture.observed.at.wall);
+            self.metrics.resynced(picture.observed.at.wall, now.since(picture.observed.at.mono));
             self.changes.forget(&picture.observed);
         }
         let observed = Arc::new(picture.observed.clone());
@@ -318,6 +323,7 @@ impl Observer {
             s.revision += 1;
             s.link = Link::Live;
             s.observed = observed;
+            s.event_at = event_at;
         });
     }
 }

@@ -17,12 +17,12 @@ use super::ledger::{self, Underway};
 use super::meter::Meter;
 use super::observer::{Handle, Link, Snapshot};
 use super::snapshot::Dirty;
-use crate::clock::{Clock, Mono};
+use crate::clock::{Clock, Mono, Now};
 use crate::desired::Desired;
 use crate::engine::{ContainerId, DynEngine};
 use crate::execute::{Context, News, Recorder, StepResult, execute};
 use crate::observed::{ContainerState, Observed, Slot};
-use crate::plan::{Memory, Plan, Report, Resource, Scope, Step, StepId, plan};
+use crate::plan::{Cause, Memory, Op, Plan, Report, Resource, Scope, Step, StepId, plan};
 use crate::probe::Readiness;
 use crate::probe::prober::{Prober, Target};
 use crate::probe::spec::Probe;
@@ -105,9 +105,11 @@ pub struct Parts {
     pub goal: watch::Receiver<Option<Goal>>,
 }
 
-/// What a worker tells.
+/// What a worker tells, and how to reach it.
 #[derive(Clone)]
 pub struct Tap {
+    /// A person wants it looked at now: what waits for a later attempt is tried at once.
+    pub nudge: mpsc::Sender<()>,
     /// The latest turn.
     pub views: watch::Receiver<View>,
     /// Steps as they go.
@@ -119,6 +121,8 @@ struct Run {
     underway: Underway,
     created: BTreeMap<StepId, ContainerId>,
     begun: BTreeMap<StepId, Mono>,
+    /// Arrival of the event that this run answers, until its first step begins.
+    event_at: Option<Mono>,
 }
 
 /// News of a run, or the end of a refresh that a resource waited for.
@@ -133,6 +137,7 @@ pub struct Worker {
     memory: Memory,
     prober: Prober,
     answers: mpsc::Receiver<(Slot, Readiness)>,
+    nudges: mpsc::Receiver<()>,
     probes: BTreeMap<Slot, Readiness>,
     runs: BTreeMap<usize, Run>,
     next_run: usize,
@@ -141,6 +146,7 @@ pub struct Worker {
     views: watch::Sender<View>,
     progress: broadcast::Sender<Progress>,
     generation: Option<u64>,
+    services: BTreeSet<String>,
     turn: u64,
 }
 
@@ -151,13 +157,15 @@ impl Worker {
         let (post, inbox) = mpsc::channel(1024);
         let (views, seen) = watch::channel(View::default());
         let (progress, _) = broadcast::channel(1024);
-        let tap = Tap { views: seen, progress: progress.clone() };
+        let (nudge, nudges) = mpsc::channel(16);
+        let tap = Tap { nudge, views: seen, progress: progress.clone() };
         let prober = Prober::new(Arc::clone(&parts.clock), answered);
         let worker = Self {
             memory: parts.memory.clone(),
             parts,
             prober,
             answers,
+            nudges,
             probes: BTreeMap::new(),
             runs: BTreeMap::new(),
             next_run: 0,
@@ -166,6 +174,7 @@ impl Worker {
             views,
             progress,
             generation: None,
+            services: BTreeSet::new(),
             turn: 0,
         };
         (worker, tap)
@@ -186,6 +195,7 @@ impl Worker {
                 Some((slot, readiness)) = self.answers.recv() => {
                     self.probes.insert(slot, readiness);
                 }
+                Some(()) = self.nudges.recv() => self.start_afresh(),
                 () = tokio::time::sleep(pause) => {}
             }
             while let Ok(item) = self.inbox.try_recv() {
@@ -214,14 +224,19 @@ impl Worker {
         };
         let begun = self.parts.clock.now();
         if self.generation.replace(goal.desired.generation) != Some(goal.desired.generation) {
-            self.memory.pulled.clear();
-            self.memory.resource_backoff.clear();
+            self.new_generation(&goal);
         }
         let mut observed = (*snapshot.observed).clone();
         self.aim(&goal, &observed);
         observed.probes = self.probes.clone();
         let (plan, report) = plan(&goal.desired, &observed, &self.memory, &goal.scope, begun);
-        ledger::observe(&mut self.memory, &goal.desired, &observed, &report, begun);
+        let lessons = ledger::observe(&mut self.memory, &goal.desired, &observed, &report, begun);
+        for slot in &lessons.forgiven {
+            self.parts.recorder.backoff(slot, None, begun);
+        }
+        for (slot, hash, image) in &lessons.jobs {
+            self.parts.recorder.job(slot, hash, image, begun);
+        }
         let wake = report.wake;
         let plan = Arc::new(plan);
         let observed = Arc::new(observed);
@@ -237,9 +252,28 @@ impl Worker {
             busy: self.memory.busy.len() + plan.steps.len(),
         });
         if !plan.is_empty() {
-            self.begin(goal, plan, observed);
+            self.begin(goal, plan, observed, snapshot.event_at, begun);
         }
         wake
+    }
+
+    /// Forgets what waits for a later attempt. Failures in a row stay counted.
+    fn start_afresh(&mut self) {
+        let backoffs = self.memory.backoff.values_mut();
+        for backoff in backoffs.chain(self.memory.resource_backoff.values_mut()) {
+            backoff.not_before = Mono::default();
+        }
+        self.memory.pulled.clear();
+    }
+
+    /// An edit is a fresh start for pulls and for what could not be made before.
+    fn new_generation(&mut self, goal: &Goal) {
+        self.memory.pulled.clear();
+        self.memory.resource_backoff.clear();
+        let services: BTreeSet<String> = goal.desired.project.services.keys().cloned().collect();
+        let gone: BTreeSet<String> = self.services.difference(&services).cloned().collect();
+        self.parts.metrics.forgotten(&goal.desired.project.name, &gone);
+        self.services = services;
     }
 
     fn publish_stale(&mut self, snapshot: Snapshot) {
@@ -257,20 +291,32 @@ impl Worker {
         for step in &plan.steps {
             metrics.drift(step.cause.kind());
         }
-        metrics.services(project, report);
-        let result = if plan.is_empty() { "unchanged" } else { "changed" };
-        metrics.reconciled("stack", result, self.parts.clock.now().mono.since(begun));
+        let now = self.parts.clock.now();
+        metrics.services(project, report, now.wall);
+        let result = match (plan.is_empty(), report.settled()) {
+            (false, _) => "requeue",
+            (true, true) => "success",
+            (true, false) => "requeue_after",
+        };
+        metrics.reconciled(result, now.mono.since(begun));
     }
 
-    fn begin(&mut self, goal: Goal, plan: Arc<Plan>, observed: Arc<Observed>) {
+    fn begin(
+        &mut self,
+        goal: Goal,
+        plan: Arc<Plan>,
+        observed: Arc<Observed>,
+        event_at: Option<Mono>,
+        now: Now,
+    ) {
         if let Err(violations) =
-            crate::plan::check::check(&plan, &goal.desired, &observed, &self.memory)
+            crate::plan::check::check(&plan, &goal.desired, &observed, &self.memory, now)
         {
             // A defect of the planner: doing nothing is safer than doing the wrong thing.
             for violation in violations {
                 tracing::error!(%violation, "refused a plan");
             }
-            self.parts.metrics.reconciled("stack", "refused", Duration::ZERO);
+            self.parts.metrics.reconciled("error", Duration::ZERO);
             return;
         }
         for line in plan.to_string().lines() {
@@ -284,6 +330,7 @@ impl Worker {
             underway,
             created: BTreeMap::new(),
             begun: BTreeMap::new(),
+            event_at,
         };
         self.runs.insert(number, run);
         let context = Arc::new(Context {
@@ -323,6 +370,9 @@ impl Worker {
         match news {
             News::Started(id) => {
                 run.begun.insert(id, now.mono);
+                if let Some(at) = run.event_at.take() {
+                    self.parts.metrics.reacted(now.mono.since(at));
+                }
                 if let Some(step) = run.plan.step(id) {
                     announce(&self.progress, step, Phase::Started);
                 }
@@ -336,7 +386,7 @@ impl Worker {
                 let plan = Arc::clone(&run.plan);
                 let Some(step) = plan.step(id) else { return };
                 if let StepResult::Done(reply) = &result
-                    && let (crate::plan::Op::Create { .. }, Some(made)) = (&step.op, &reply.id)
+                    && let (Op::Create { .. }, Some(made)) = (&step.op, &reply.id)
                 {
                     run.created.insert(id, ContainerId(made.clone()));
                 }
@@ -353,11 +403,18 @@ impl Worker {
     fn finished(&mut self, step: &Step, result: StepResult, took: Duration, dirty: Option<Dirty>) {
         let now = self.parts.clock.now();
         self.parts.metrics.action(step.op.action(), result.word());
+        if let (true, Resource::Slot(slot)) = (is_restart(step, &result), &step.resource) {
+            self.parts.metrics.restarted(&slot.project, &slot.service);
+        }
         log_end(step, &result);
         let goal = self.parts.goal.borrow().clone();
         if let Some(goal) = goal {
             let jitter = self.parts.clock.jitter();
-            ledger::learn(&mut self.memory, &goal.desired, step, &result, now, jitter);
+            let learned =
+                ledger::learn(&mut self.memory, &goal.desired, step, &result, now, jitter);
+            if let (true, Resource::Slot(slot)) = (learned, &step.resource) {
+                self.parts.recorder.backoff(slot, self.memory.backoff.get(slot), now);
+            }
         }
         announce(&self.progress, step, Phase::Ended(result, took));
         if let Some(dirty) = dirty {
@@ -438,4 +495,11 @@ fn log_end(step: &Step, result: &StepResult) {
         }
         StepResult::Skipped(_) => tracing::info!("skipped: {}: {}", step.resource, step.op),
     }
+}
+
+/// A container that had run before runs again.
+const fn is_restart(step: &Step, result: &StepResult) -> bool {
+    let again = matches!(step.op, Op::Restart { .. })
+        || matches!((&step.op, &step.cause), (Op::Start { .. }, Cause::Exited { .. }));
+    again && matches!(result, StepResult::Done(_))
 }

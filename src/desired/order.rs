@@ -52,8 +52,16 @@ pub fn order(
     let rank: BTreeMap<&str, usize> =
         recovery.iter().enumerate().map(|(i, s)| (s.as_str(), i)).collect();
     let by_rank = |a: &&str| (rank.get(*a).copied().unwrap_or(usize::MAX), (*a).to_owned());
-    let order = sort(&hard, by_rank)?;
+    // Hard edges alone decide whether there is an order at all.
+    sort(&hard, by_rank)?;
     let (soft, warnings) = soft_edges(project, recovery, optional, &hard)?;
+    let mut edges = hard;
+    for (name, before) in &soft {
+        if let Some(deps) = edges.get_mut(name.as_str()) {
+            deps.extend(before.iter().map(String::as_str));
+        }
+    }
+    let order = sort(&edges, by_rank)?;
     Ok(Ordering { order, soft, warnings })
 }
 
@@ -108,6 +116,8 @@ fn cycle(hard: &BTreeMap<&str, BTreeSet<&str>>, stuck: &BTreeSet<&str>) -> Vec<S
 
 type Soft = (BTreeMap<String, BTreeSet<String>>, Vec<String>);
 
+/// Everything earlier in the recovery order comes before what is later, unless that closes a
+/// circle with the edges so far.
 fn soft_edges(
     project: &Project,
     recovery: &[String],
@@ -116,6 +126,12 @@ fn soft_edges(
 ) -> Result<Soft, OrderError> {
     let mut soft: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut warnings = Vec::new();
+    let mut dependents: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for (service, deps) in hard {
+        for dep in deps {
+            dependents.entry(dep).or_default().insert(service);
+        }
+    }
     for (i, name) in recovery.iter().enumerate() {
         if !hard.contains_key(name.as_str()) {
             if project.disabled_services.contains_key(name) {
@@ -124,30 +140,36 @@ fn soft_edges(
             let nearest = nearest_name(name, project.services.keys());
             return Err(OrderError::UnknownService { name: name.clone(), nearest });
         }
-        let above = transitive(hard, name);
+        let above = reachable(hard, name);
+        let below = reachable(&dependents, name);
         for earlier in &recovery[..i] {
-            if optional.contains(earlier.as_str()) || !hard.contains_key(earlier.as_str()) {
+            let unordered = earlier == name
+                || optional.contains(earlier.as_str())
+                || !hard.contains_key(earlier.as_str())
+                || above.contains(earlier.as_str());
+            if unordered {
                 continue;
             }
-            if transitive(hard, earlier).contains(name.as_str()) {
+            if below.contains(earlier.as_str()) {
                 warnings.push(format!(
                     "recoveryOrder puts {earlier} before {name}, but {earlier} depends on {name}; \
                      depends_on wins"
                 ));
-            } else if !above.contains(earlier.as_str()) {
-                soft.entry(name.clone()).or_default().insert(earlier.clone());
+                continue;
             }
+            soft.entry(name.clone()).or_default().insert(earlier.clone());
+            dependents.entry(earlier).or_default().insert(name);
         }
     }
     Ok((soft, warnings))
 }
 
-fn transitive<'a>(hard: &BTreeMap<&'a str, BTreeSet<&'a str>>, of: &str) -> BTreeSet<&'a str> {
+fn reachable<'a>(edges: &BTreeMap<&'a str, BTreeSet<&'a str>>, from: &str) -> BTreeSet<&'a str> {
     let mut seen = BTreeSet::new();
-    let mut open: Vec<&str> = hard.get(of).into_iter().flatten().copied().collect();
+    let mut open: Vec<&str> = edges.get(from).into_iter().flatten().copied().collect();
     while let Some(service) = open.pop() {
         if seen.insert(service) {
-            open.extend(hard.get(service).into_iter().flatten().copied());
+            open.extend(edges.get(service).into_iter().flatten().copied());
         }
     }
     seen
@@ -216,6 +238,23 @@ mod tests {
         assert_eq!(o.soft.get("b"), None);
         assert_eq!(o.soft["c"], ["a".to_owned(), "b".to_owned()].into());
         assert_eq!(o.warnings.len(), 1);
+    }
+
+    #[test]
+    fn a_softly_ordered_service_comes_after_what_its_predecessor_depends_on() {
+        let p = project(&[("valkey", &["zinit"]), ("web", &[]), ("zinit", &[])]);
+        let o = order(&p, &names(&["valkey", "web"]), &BTreeSet::new()).expect("orders");
+        assert_eq!(o.order, names(&["zinit", "valkey", "web"]));
+    }
+
+    #[test]
+    fn soft_and_hard_edges_together_close_no_circle() {
+        let p = project(&[("a", &["c"]), ("b", &[]), ("c", &[])]);
+        let o = order(&p, &names(&["a", "b", "c"]), &BTreeSet::new()).expect("orders");
+        assert_eq!(o.order, names(&["c", "a", "b"]));
+        assert_eq!(o.soft["b"], ["a".to_owned()].into());
+        assert_eq!(o.soft.get("c"), None);
+        assert_eq!(o.warnings.len(), 2);
     }
 
     #[test]

@@ -175,6 +175,7 @@ async fn create(
             env_files: &[],
             images: &BTreeMap::new(),
             seccomp_profiles: &BTreeMap::new(),
+            proxy_environment: &BTreeMap::new(),
             hash: &crate::compose::service_hash,
         },
     )

@@ -13,9 +13,11 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::mpsc;
 
+use crate::clock::Now;
 use crate::desired::Desired;
 use crate::engine::{ContainerId, DynEngine, Fault, PullProgress, WriteReply};
-use crate::observed::Observed;
+use crate::observed::{Observed, Slot};
+use crate::plan::memory::Backoff;
 use crate::plan::{Op, Plan, Step, StepId, Target};
 
 pub use command::CommandError;
@@ -32,6 +34,10 @@ pub trait Recorder: Send + Sync + 'static {
         step: &'a Step,
         result: &'a StepResult,
     ) -> BoxFuture<'a, ()>;
+    /// A slot's failures in a row changed; `None` is forgiven. Doesn't wait.
+    fn backoff(&self, _slot: &Slot, _backoff: Option<&Backoff>, _now: Now) {}
+    /// A job ended well with this configuration hash and image ID. Doesn't wait.
+    fn job(&self, _slot: &Slot, _hash: &str, _image: &str, _now: Now) {}
 }
 
 /// Knows whether a container changed after the snapshot that a plan rests on.

@@ -1,13 +1,15 @@
 //! The closed sets of label values: a metric's labels never hold a text from outside.
 
-use crate::engine::Write;
-
 /// A set of words for one label.
 pub trait Label: Copy + 'static {
     /// Every value; each is a series from the start.
     const ALL: &'static [Self];
     /// The label's value.
     fn word(self) -> &'static str;
+    /// The value of that word.
+    fn of(word: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|value| value.word() == word)
+    }
 }
 
 macro_rules! label {
@@ -81,52 +83,25 @@ label! {
     }
 }
 
-impl From<&Write> for Action {
-    fn from(write: &Write) -> Self {
-        match write {
-            Write::CreateContainer { .. } => Self::CreateContainer,
-            Write::StartContainer { .. } => Self::StartContainer,
-            Write::StopContainer { .. } => Self::StopContainer,
-            Write::RestartContainer { .. } => Self::RestartContainer,
-            Write::UnpauseContainer { .. } => Self::UnpauseContainer,
-            Write::RenameContainer { .. } => Self::RenameContainer,
-            Write::RemoveContainer { .. } => Self::RemoveContainer,
-            Write::CreateNetwork { .. } => Self::CreateNetwork,
-            Write::RemoveNetwork { .. } => Self::RemoveNetwork,
-            Write::ConnectNetwork { .. } => Self::ConnectNetwork,
-            Write::DisconnectNetwork { .. } => Self::DisconnectNetwork,
-            Write::CreateVolume { .. } => Self::CreateVolume,
-        }
-    }
-}
-
 label! {
-    /// How the engine differs from the files.
+    /// How the engine differs from the files: the kinds of [`crate::plan::Cause`].
     Drift {
-        /// A wanted container is absent.
+        /// Something wanted is absent.
         Missing = "missing",
-        /// A container ended.
-        Exited = "exited",
-        /// The engine could not remove a container.
-        Dead = "dead",
-        /// A container is frozen.
-        Paused = "paused",
-        /// A container doesn't serve.
-        Unhealthy = "unhealthy",
-        /// A container has another name.
-        Renamed = "renamed",
+        /// A container doesn't run.
+        Down = "down",
         /// The configuration hash differs.
         Config = "config",
         /// The image's ID differs.
         Image = "image",
-        /// A network is absent, or a container isn't attached as it should be.
+        /// What it shares or depends on was replaced or restarted.
+        Dependency = "dependency",
+        /// A container isn't attached as it should be.
         Network = "network",
-        /// A volume is absent.
-        Volume = "volume",
-        /// A container whose service is no longer wanted.
-        Orphan = "orphan",
-        /// Two containers of one slot.
-        Duplicate = "duplicate",
+        /// A container doesn't serve.
+        Unhealthy = "unhealthy",
+        /// Orphans, duplicates, leftovers.
+        Surplus = "surplus",
     }
 }
 

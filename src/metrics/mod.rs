@@ -6,6 +6,7 @@
 //!   service names come from the loaded files, and [`Metrics::forget_service`] takes theirs away.
 
 pub mod labels;
+pub mod meter;
 mod status;
 
 use std::time::Duration;
@@ -55,6 +56,7 @@ pub struct Metrics {
     last_ready: GaugeVec,
     stream_connected: IntGauge,
     gaps: IntCounter,
+    skipped_lines: IntCounter,
     last_resync: Gauge,
     resync_time: Histogram,
     engine_up: IntGauge,
@@ -138,6 +140,10 @@ impl Metrics {
             gaps: r.counter(
                 "homeostat_event_gaps_total",
                 "Times that events may have been missed; each is followed by a full re-list.",
+            )?,
+            skipped_lines: r.counter(
+                "homeostat_event_lines_skipped_total",
+                "Lines of the event stream that were no event, or too long.",
             )?,
             last_resync: r.float_gauge(
                 "homeostat_last_resync_timestamp_seconds",
@@ -339,6 +345,11 @@ impl Metrics {
         if let Some(at) = well {
             self.config_time.set(seconds(at));
         }
+    }
+
+    /// A line of the event stream made no sense.
+    pub fn event_skipped(&self) {
+        self.skipped_lines.inc();
     }
 
     /// The journal failed.

@@ -1,7 +1,7 @@
 //! What a service's start waits for: hard edges, then soft ones.
 
-use super::Planner;
 use super::step::StepId;
+use super::{Planner, ServiceState, Standing};
 use crate::compose::types::{Condition, Service};
 use crate::desired::SOFT_DEADLINE;
 
@@ -11,7 +11,7 @@ pub(super) struct Gate {
     /// Steps of this plan.
     pub after: Vec<StepId>,
     /// Something that no step of this plan brings about.
-    pub waiting: Option<String>,
+    pub waiting: Option<Standing>,
 }
 
 impl Planner<'_> {
@@ -19,28 +19,14 @@ impl Planner<'_> {
     pub(super) fn gate(&self, service: &Service) -> Gate {
         let mut gate = Gate::default();
         for (name, dependency) in &service.depends_on {
-            let Some(state) = self.services.get(name) else { continue };
-            let coming = state.running || !state.starts.is_empty();
-            if !dependency.required && !coming && !state.completed {
+            let Some(state) = self.services.get(name.as_str()) else { continue };
+            let given_up = !dependency.required && state.hopeless(dependency.condition);
+            if state.empty || given_up {
                 continue;
             }
-            let starts_pending = !state.starts.is_empty();
-            let met = match dependency.condition {
-                Condition::Started if starts_pending => {
-                    gate.after.extend(&state.starts);
-                    true
-                }
-                Condition::Started => state.running || state.completed,
-                Condition::Healthy => state.ready && !starts_pending,
-                Condition::CompletedSuccessfully => state.completed,
-            };
-            if !met && gate.waiting.is_none() {
-                let word = match dependency.condition {
-                    Condition::Started => "started",
-                    Condition::Healthy => "healthy",
-                    Condition::CompletedSuccessfully => "completed",
-                };
-                gate.waiting = Some(format!("{name} {word}"));
+            match state.unmet(name, dependency.condition) {
+                None => gate.after.extend(&state.starts),
+                unmet => gate.waiting = gate.waiting.or(unmet),
             }
         }
         gate
@@ -48,10 +34,9 @@ impl Planner<'_> {
 
     /// The softly ordered predecessor that a start must still wait for.
     pub(super) fn soft_wait(&mut self, service: &Service) -> Option<String> {
-        let before = self.desired.soft.get(&service.name)?;
-        for name in before {
-            let Some(state) = self.services.get(name) else { continue };
-            if !state.down || self.memory.holds.contains_key(name) {
+        for name in self.desired.soft.get(&service.name)? {
+            let Some(state) = self.services.get(name.as_str()) else { continue };
+            if state.ready || self.memory.holds.contains_key(name) || !self.in_scope(name) {
                 continue;
             }
             let limit = self.desired.traits(name).ready_within.unwrap_or(SOFT_DEADLINE);
@@ -63,5 +48,28 @@ impl Planner<'_> {
             }
         }
         None
+    }
+}
+
+impl ServiceState {
+    fn unmet(&self, name: &str, condition: Condition) -> Option<Standing> {
+        let (met, word) = match condition {
+            Condition::Started => (self.up, "started"),
+            Condition::Healthy if self.unchecked => {
+                return Some(Standing::Blocked(format!(
+                    "service_healthy of {name}, which has neither a healthcheck nor a driver; \
+                     give it one, or use service_started"
+                )));
+            }
+            Condition::Healthy => (self.ready && self.starts.is_empty(), "healthy"),
+            Condition::CompletedSuccessfully => (self.completed, "completed"),
+        };
+        (!met).then(|| Standing::WaitingOn(format!("{name} {word}")))
+    }
+
+    /// Nothing suggests that the condition will be met: `required: false` then lets go.
+    const fn hopeless(&self, condition: Condition) -> bool {
+        let unhealthy = matches!(condition, Condition::Healthy) && self.unhealthy;
+        !self.up && !self.pending || unhealthy
     }
 }

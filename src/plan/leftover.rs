@@ -4,40 +4,38 @@ use std::time::Duration;
 
 use super::service::SlotPlan;
 use super::slots::{container_name, temporary_base};
-use super::step::{Cause, Op, StepId, Target};
 use super::{Planner, Standing};
-use crate::observed::{Container, ContainerState, Slot};
+use crate::observed::{Container, Slot};
 
 /// Quiet time after which an unfinished replacement that isn't ours may be finished.
 pub const UNFINISHED_GRACE: Duration = Duration::from_secs(60);
 
-impl<'a> Planner<'a> {
-    /// Removes containers of a slot that another one stands for. `None` while somebody else may
-    /// still be at work on them.
-    pub(super) fn clear_leftovers(
-        &mut self,
-        plan: &SlotPlan<'_>,
-        leftovers: &[&'a Container],
-    ) -> Option<Vec<StepId>> {
-        let mut steps = Vec::new();
-        for leftover in leftovers {
-            if leftover.state == ContainerState::Removing {
-                continue;
-            }
-            if !self.may_finish(&plan.slot, leftover) {
-                return None;
-            }
-            steps.extend(self.retire(leftover, Cause::Leftover));
-        }
-        Some(steps)
-    }
+/// What a container's name needs.
+pub(super) enum NameMend {
+    /// It is right, or a person chose it.
+    Nothing,
+    /// The real name instead of a temporary one.
+    Rename(String),
+    /// The real name, which can't be had now.
+    Wait(Standing),
+}
 
-    fn may_finish(&mut self, slot: &Slot, container: &Container) -> bool {
-        if self.memory.owned.contains(&container.id) {
+impl<'a> Planner<'a> {
+    /// Whether nobody else is at work on a slot's containers any more: the newest is ours, or
+    /// nothing has happened to them for a while.
+    pub(super) fn may_finish(&mut self, slot: &Slot, group: &[&'a Container]) -> bool {
+        let newest = group.iter().max_by_key(|c| (c.created, &c.id));
+        if newest.is_none_or(|c| self.memory.owned.contains(&c.id)) {
             return true;
         }
-        let touched = self.memory.touched.get(slot).copied().unwrap_or(container.created);
-        let quiet = self.now.wall.since(touched);
+        let last = group
+            .iter()
+            .flat_map(|c| [Some(c.created), c.started, c.finished])
+            .flatten()
+            .chain(self.memory.touched.get(slot).copied())
+            .filter(|t| *t <= self.now.wall)
+            .max();
+        let quiet = last.and_then(|t| self.elapsed(t)).unwrap_or(UNFINISHED_GRACE);
         if quiet >= UNFINISHED_GRACE {
             return true;
         }
@@ -45,30 +43,35 @@ impl<'a> Planner<'a> {
         false
     }
 
-    /// Gives a half-replaced container its real name; says so where a person renamed it.
-    pub(super) fn settle_name(
+    pub(super) fn unfinished() -> Standing {
+        Standing::WaitingOn("an unfinished replacement by another tool".into())
+    }
+
+    /// What the name of a container that stays needs; says so where a person renamed it.
+    pub(super) fn name_mend(
         &mut self,
         plan: &SlotPlan<'_>,
-        container: &Container,
-        before: &[StepId],
-    ) -> Option<StepId> {
+        container: &'a Container,
+        group: &[&'a Container],
+    ) -> NameMend {
         let wanted = container_name(&self.desired.project.name, plan.service, plan.slot.number);
         if container.name == wanted {
-            return None;
+            return NameMend::Nothing;
         }
         if temporary_base(&container.name) != Some(wanted.as_str()) {
             let what = format!("renamed to {} by hand; known by its labels", container.name);
             self.note(plan.resource(), Standing::Notice(what));
-            return None;
+            return NameMend::Nothing;
         }
-        if before.is_empty() && !self.may_finish(&plan.slot, container) {
-            return None;
+        if !self.may_finish(&plan.slot, group) {
+            return NameMend::Wait(Self::unfinished());
         }
-        let holder = self.names.get(wanted.as_str());
-        if holder.is_some_and(|h| h.slot().as_ref() != Some(&plan.slot)) {
-            return None;
+        match self.names.get(&wanted) {
+            Some(holder) if !group.iter().any(|c| c.id == holder.id) => {
+                let what = format!("the name {wanted} is taken by container {}", holder.id);
+                NameMend::Wait(Standing::Blocked(what))
+            }
+            _ => NameMend::Rename(wanted),
         }
-        let op = Op::Rename { container: Target::Existing(container.id.clone()), name: wanted };
-        Some(self.push(plan.resource(), op, Cause::Leftover, before.to_vec()))
     }
 }

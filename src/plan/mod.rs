@@ -7,6 +7,7 @@
 //! yet, a backoff) is in the [`Report`], and the loop plans again when facts change.
 
 pub mod check;
+mod conflict;
 mod gate;
 mod image;
 mod leftover;
@@ -26,11 +27,13 @@ mod volume;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use crate::clock::Now;
+use crate::clock::{Now, Timestamp};
 use crate::desired::Desired;
-use crate::observed::Observed;
+use crate::engine::{ContainerId, NetworkSummary};
+use crate::observed::{Container, Observed};
 
 pub use memory::Memory;
 pub use report::{Entry, Report, SlotReport, SlotStatus, Standing};
@@ -40,7 +43,7 @@ pub use step::{Cause, NetworkRef, Op, Plan, Resource, Step, StepId, Target};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Scope {
     /// Only these services and what they depend on; empty is all.
-    pub services: std::collections::BTreeSet<String>,
+    pub services: BTreeSet<String>,
 }
 
 /// Compares `desired` with `observed` and plans what can be done now.
@@ -54,8 +57,10 @@ pub fn plan(
     let mut planner = Planner::new(desired, observed, memory, scope, now);
     planner.networks();
     planner.volumes();
-    for service in &desired.order {
-        planner.service(service);
+    for name in &desired.order {
+        if let Some(service) = desired.project.services.get(name) {
+            planner.service(service);
+        }
     }
     planner.orphans();
     (Plan { generation: desired.generation, steps: planner.steps }, planner.report)
@@ -82,44 +87,65 @@ enum SupplyState {
 /// What later services need to know of an earlier one.
 #[derive(Debug, Clone, Default)]
 struct ServiceState {
-    /// Every slot runs and none is about to be stopped.
-    running: bool,
-    /// Every slot is ready.
+    /// Every slot runs, has ended well, or is started by this plan.
+    up: bool,
+    /// Every slot is ready or has ended well, and none is about to be stopped.
     ready: bool,
-    /// It is a job that ended well.
+    /// Every slot ended well; it has at least one.
     completed: bool,
+    /// No container is wanted: nobody waits for it.
+    empty: bool,
+    /// A slot that isn't up will be, as far as anybody can tell.
+    pending: bool,
+    /// A slot runs and doesn't serve.
+    unhealthy: bool,
+    /// A slot runs, and neither Docker nor a driver can ever call it healthy.
+    unchecked: bool,
     /// Steps after which every slot has been started.
     starts: Vec<StepId>,
-    /// It was down, and is being brought back.
-    down: bool,
-    /// Slot 1's container, as its children's namespaces need it.
+    /// The first slot's container, as its children's namespaces need it.
     first: Option<Target>,
-    /// Step that starts slot 1 again, if any.
+    /// Step that starts the first slot again, if any.
     first_start: Option<StepId>,
-    /// When slot 1 was last started.
-    first_started: Option<crate::clock::Timestamp>,
-    /// Latest creation time of its containers.
-    created: Option<crate::clock::Timestamp>,
+    /// When the first slot's container was last started; `None` while it doesn't run.
+    first_started: Option<Timestamp>,
+    /// When the first slot's container was made.
+    first_created: Option<Timestamp>,
 }
 
 struct Planner<'a> {
     desired: &'a Desired,
     observed: &'a Observed,
     memory: &'a Memory,
-    scope: &'a Scope,
+    /// The scope with what it depends on; `None` is everything.
+    scope: Option<BTreeSet<&'a str>>,
     now: Now,
     /// Containers of this project by service.
-    by_service: BTreeMap<&'a str, Vec<&'a crate::observed::Container>>,
-    /// Live containers by fixed host port.
-    ports: BTreeMap<(u16, &'a str), Vec<(&'a str, &'a crate::observed::Container)>>,
-    /// Containers by name.
-    names: BTreeMap<&'a str, &'a crate::observed::Container>,
+    by_service: BTreeMap<&'a str, Vec<&'a Container>>,
+    /// Live containers by fixed host port and protocol.
+    ports: BTreeMap<(u16, &'a str), Vec<(&'a str, &'a Container)>>,
+    /// Live containers by network name and IPv4 address.
+    addresses: BTreeMap<(&'a str, &'a str), &'a Container>,
+    /// Containers by name; follows the renames of this plan.
+    names: BTreeMap<String, &'a Container>,
+    /// The engine's networks by name, which may not be unique.
+    found_networks: BTreeMap<&'a str, Vec<&'a NetworkSummary>>,
+    /// Number of this project's containers by network name and ID.
+    members: BTreeMap<&'a str, BTreeMap<&'a str, usize>>,
     /// Image IDs by canonical reference.
     image_ids: BTreeMap<String, &'a str>,
-    networks: BTreeMap<String, NetworkState>,
-    volumes: BTreeMap<String, SupplyState>,
+    networks: BTreeMap<&'a str, NetworkState>,
+    volumes: BTreeMap<&'a str, SupplyState>,
     images: BTreeMap<String, SupplyState>,
-    services: BTreeMap<String, ServiceState>,
+    services: BTreeMap<&'a str, ServiceState>,
+    /// IDs of networks that this plan removes, their members detached.
+    dissolved: BTreeSet<&'a str>,
+    /// Steps after which a container of ours no longer holds its ports and addresses.
+    stopped: BTreeMap<&'a ContainerId, StepId>,
+    /// Steps that remove a container.
+    removed: BTreeMap<&'a ContainerId, StepId>,
+    /// Steps that rename a container out of another's way; its later steps follow them.
+    renamed: BTreeMap<&'a ContainerId, StepId>,
     steps: Vec<Step>,
     report: Report,
 }
@@ -132,46 +158,77 @@ impl<'a> Planner<'a> {
         scope: &'a Scope,
         now: Now,
     ) -> Self {
-        let mut by_service: BTreeMap<&str, Vec<_>> = BTreeMap::new();
-        let mut ports: BTreeMap<(u16, &str), Vec<_>> = BTreeMap::new();
-        let mut names = BTreeMap::new();
-        for container in observed.containers.values() {
-            names.insert(container.name.as_str(), container);
-            if container.is_live() {
-                for (ip, port, protocol) in &container.published {
-                    let holders = ports.entry((*port, protocol.as_str())).or_default();
-                    holders.push((ip.as_str(), container));
-                }
-            }
-            let ours = container.project.as_deref() == Some(&desired.project.name);
-            if let (true, false, Some(service)) = (ours, container.oneoff, &container.service) {
-                by_service.entry(service).or_default().push(container);
-            }
-        }
-        Self {
+        let mut planner = Self {
             desired,
             observed,
             memory,
-            scope,
+            scope: closure(desired, scope),
             now,
-            by_service,
-            ports,
-            names,
+            by_service: BTreeMap::new(),
+            ports: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+            names: BTreeMap::new(),
+            found_networks: BTreeMap::new(),
+            members: BTreeMap::new(),
             image_ids: image_ids(observed),
             networks: BTreeMap::new(),
             volumes: BTreeMap::new(),
             images: BTreeMap::new(),
             services: BTreeMap::new(),
+            dissolved: BTreeSet::new(),
+            stopped: BTreeMap::new(),
+            removed: BTreeMap::new(),
+            renamed: BTreeMap::new(),
             steps: Vec::new(),
             report: Report::default(),
+        };
+        for network in observed.networks.values() {
+            planner.found_networks.entry(&network.name).or_default().push(network);
+        }
+        for container in observed.containers.values() {
+            planner.index(container);
+        }
+        planner
+    }
+
+    fn index(&mut self, container: &'a Container) {
+        self.names.insert(container.name.clone(), container);
+        if container.is_live() {
+            for (ip, port, protocol) in &container.published {
+                let holders = self.ports.entry((*port, protocol.as_str())).or_default();
+                holders.push((ip.as_str(), container));
+            }
+            for (network, endpoint) in &container.networks {
+                if !endpoint.ipv4.is_empty() {
+                    self.addresses.insert((network, &endpoint.ipv4), container);
+                }
+            }
+        }
+        if !self.is_ours(container) {
+            return;
+        }
+        if let Some(service) = &container.service {
+            self.by_service.entry(service).or_default().push(container);
+        }
+        for (network, endpoint) in &container.networks {
+            let ids = self.members.entry(network).or_default();
+            *ids.entry(&endpoint.network_id).or_default() += 1;
         }
     }
 
+    /// A container of this project that isn't a one-off.
+    fn is_ours(&self, container: &Container) -> bool {
+        !container.oneoff && container.project.as_deref() == Some(&self.desired.project.name)
+    }
+
     fn in_scope(&self, service: &str) -> bool {
-        self.scope.services.is_empty() || self.scope.services.contains(service)
+        self.scope.as_ref().is_none_or(|scope| scope.contains(service))
     }
 
     fn push(&mut self, resource: Resource, op: Op, cause: Cause, mut after: Vec<StepId>) -> StepId {
+        if let Some(step) = op.container().and_then(|id| self.renamed.get(id)) {
+            after.push(*step);
+        }
         after.sort_unstable();
         after.dedup();
         let id = StepId(self.steps.len() + 1);
@@ -182,6 +239,28 @@ impl<'a> Planner<'a> {
     fn note(&mut self, resource: Resource, standing: Standing) {
         self.report.entries.push(Entry { resource, standing });
     }
+
+    /// Wall-clock time since `then`; `None` when `then` lies in the future, after a clock jump.
+    fn elapsed(&self, then: Timestamp) -> Option<Duration> {
+        (then <= self.now.wall).then(|| self.now.wall.since(then))
+    }
+}
+
+/// The services of a scope with everything that they depend on.
+fn closure<'a>(desired: &'a Desired, scope: &'a Scope) -> Option<BTreeSet<&'a str>> {
+    if scope.services.is_empty() {
+        return None;
+    }
+    let mut found = BTreeSet::new();
+    let mut open: Vec<&str> = scope.services.iter().map(String::as_str).collect();
+    while let Some(name) = open.pop() {
+        let Some(service) = desired.project.services.get(name) else { continue };
+        if found.insert(name) {
+            open.extend(service.depends_on.keys().map(String::as_str));
+            open.extend(crate::desired::parents(service));
+        }
+    }
+    Some(found)
 }
 
 fn image_ids(observed: &Observed) -> BTreeMap<String, &str> {

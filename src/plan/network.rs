@@ -1,24 +1,32 @@
 //! Networks: create, adopt, attach; a network that somebody recreated gets its members back.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
+use super::service::SlotPlan;
 use super::step::{Cause, NetworkRef, Op, Resource, StepId, Target};
 use super::{NetworkState, Planner, Standing};
-use crate::compose::types::{Network, Service};
+use crate::compose::types::{Network, Service, ServiceNetwork};
 use crate::desired::network_order;
 use crate::engine::NetworkSummary;
-use crate::observed::{Container, Slot, labels};
+use crate::observed::{Container, Endpoint, Slot, labels};
 
 impl<'a> Planner<'a> {
     pub(super) fn networks(&mut self) {
         let project = &self.desired.project;
+        let used: Option<BTreeSet<&str>> = self.scope.as_ref().map(|scope| {
+            let services = scope.iter().filter_map(|s| project.services.get(*s));
+            services.flat_map(|s| s.networks.keys()).map(String::as_str).collect()
+        });
         for (key, network) in &project.networks {
-            let state = self.network(network);
-            self.networks.insert(key.clone(), state);
+            if used.as_ref().is_none_or(|used| used.contains(key.as_str())) {
+                let state = self.network(network);
+                self.networks.insert(key, state);
+            }
         }
     }
 
-    fn network(&mut self, network: &Network) -> NetworkState {
+    fn network(&mut self, network: &'a Network) -> NetworkState {
         let resource = Resource::Network(network.name.clone());
         if self.memory.busy.contains(&resource) {
             self.note(resource, Standing::InProgress);
@@ -43,7 +51,7 @@ impl<'a> Planner<'a> {
                 self.note(resource, wait);
                 return NetworkState::Blocked("the network could not be created".into());
             }
-            let cause = if self.network_had_members(&network.name) {
+            let cause = if self.members.contains_key(network.name.as_str()) {
                 Cause::DeletedElsewhere
             } else {
                 Cause::Missing
@@ -58,25 +66,17 @@ impl<'a> Planner<'a> {
     /// first by ID.
     fn pick_network(&self, network: &Network) -> Option<&'a NetworkSummary> {
         let project = self.desired.project.name.as_str();
-        let named = self.observed.networks.values().filter(|n| n.name == network.name);
-        named.max_by_key(|n| {
+        let members = self.members.get(network.name.as_str());
+        let named = self.found_networks.get(network.name.as_str())?;
+        named.iter().copied().max_by_key(|n| {
             let ours = n.labels.get(labels::PROJECT).is_some_and(|p| p == project)
                 && n.labels.get(labels::NETWORK).is_some_and(|k| *k == network.key);
-            let members = self
-                .by_service
-                .values()
-                .flatten()
-                .filter(|c| c.networks.values().any(|e| e.network_id == n.id))
-                .count();
-            (ours, members, std::cmp::Reverse(n.id.as_str()))
+            let members = members.and_then(|ids| ids.get(n.id.as_str())).copied();
+            (ours, members.unwrap_or_default(), std::cmp::Reverse(n.id.as_str()))
         })
     }
 
-    fn network_had_members(&self, name: &str) -> bool {
-        self.by_service.values().flatten().any(|c| c.networks.contains_key(name))
-    }
-
-    fn adopt(&mut self, network: &Network, found: &NetworkSummary) -> NetworkState {
+    fn adopt(&mut self, network: &'a Network, found: &'a NetworkSummary) -> NetworkState {
         let resource = Resource::Network(network.name.clone());
         let label = |name: &str| found.labels.get(name).map(String::as_str);
         if label(labels::PROJECT) != Some(&self.desired.project.name) {
@@ -97,46 +97,76 @@ impl<'a> Planner<'a> {
     }
 
     /// Detaches every member, removes the network and creates it anew; the services attach
-    /// their containers again because the new network isn't where their endpoints point.
-    fn recreate_network(&mut self, network: &Network, found: &NetworkSummary) -> NetworkState {
+    /// their containers again because their endpoints point at the network that goes.
+    fn recreate_network(
+        &mut self,
+        network: &'a Network,
+        found: &'a NetworkSummary,
+    ) -> NetworkState {
         let resource = Resource::Network(network.name.clone());
-        let members: Vec<&Container> = self
+        let present = NetworkState::Present(found.id.clone());
+        if let Some(wait) = self.resource_backoff(&resource) {
+            self.note(resource, wait);
+            return present;
+        }
+        let members: Vec<&'a Container> = self
             .observed
             .containers
             .values()
             .filter(|c| c.networks.get(&network.name).is_some_and(|e| e.network_id == found.id))
             .collect();
-        let project = self.desired.project.name.as_str();
-        if let Some(foreign) =
-            members.iter().find(|c| c.is_live() && c.project.as_deref() != Some(project))
-        {
-            let why = format!("its configuration changed, but {} uses it too", foreign.name);
-            self.note(resource, Standing::Blocked(why));
-            return NetworkState::Present(found.id.clone());
+        for member in &members {
+            if let Some(why) = self.keeps_network(network, member) {
+                let what = format!("its configuration changed, but {} {why}", member.name);
+                self.note(resource, Standing::Blocked(what));
+                return present;
+            }
         }
-        let detached: Vec<StepId> = members
-            .iter()
-            .filter(|c| c.is_live())
-            .map(|c| {
-                let op = Op::Disconnect { network: found.id.clone(), container: c.id.clone() };
-                let resource =
-                    c.slot().map_or_else(|| Resource::Container(c.name.clone()), Resource::Slot);
-                self.push(resource, op, Cause::Replacement, vec![])
-            })
-            .collect();
-        let remove = self.push(
-            resource.clone(),
-            Op::RemoveNetwork { id: found.id.clone() },
-            Cause::ConfigChanged,
-            detached,
-        );
+        let live: Vec<&Container> = members.into_iter().filter(|c| c.is_live()).collect();
+        let mut detached = Vec::new();
+        for member in live {
+            let op = Op::Disconnect { network: found.id.clone(), container: member.id.clone() };
+            let slot = member.slot().map_or_else(|| resource.clone(), Resource::Slot);
+            detached.push(self.push(slot, op, Cause::Replacement, vec![]));
+        }
+        self.dissolved.insert(&found.id);
+        let op = Op::RemoveNetwork { id: found.id.clone() };
+        let remove = self.push(resource.clone(), op, Cause::ConfigChanged, detached);
         let op = Op::CreateNetwork { key: network.key.clone() };
         NetworkState::Creating(self.push(resource, op, Cause::ConfigChanged, vec![remove]))
     }
 
+    /// Why a network can't be taken from a member: this plan wouldn't give it the new one.
+    fn keeps_network(&self, network: &Network, member: &Container) -> Option<&'static str> {
+        let ours = self.is_ours(member);
+        if !member.is_live() {
+            // One-offs that have ended are never started again.
+            let other = member.project.as_deref() != Some(&self.desired.project.name);
+            return other.then_some("of another project uses it too");
+        }
+        let slot = member.slot().filter(|_| ours);
+        let Some(slot) = slot else { return Some("isn't ours to detach") };
+        let service = self.desired.project.services.get(&slot.service);
+        if service.is_none_or(|s| !s.networks.contains_key(&network.key)) {
+            return Some("wouldn't be attached again");
+        }
+        if self.memory.holds.contains_key(&slot.service) || !self.in_scope(&slot.service) {
+            return Some("is held");
+        }
+        let backoff = self.memory.backoff.get(&slot);
+        if backoff.is_some_and(|b| b.not_before > self.now.mono)
+            || self.memory.busy.contains(&Resource::Slot(slot.clone()))
+        {
+            return Some("is being worked on");
+        }
+        let siblings = self.by_service.get(slot.service.as_str()).into_iter().flatten();
+        let crowd = siblings.filter(|c| c.number == slot.number).count() > 1;
+        crowd.then_some("is being replaced")
+    }
+
     /// Networks that a service needs and that can't be had, with the reason.
     pub(super) fn networks_blocked(&self, service: &Service) -> Option<Standing> {
-        service.networks.keys().find_map(|key| match self.networks.get(key) {
+        service.networks.keys().find_map(|key| match self.networks.get(key.as_str()) {
             Some(NetworkState::Blocked(why)) => Some(Standing::Blocked(why.clone())),
             Some(NetworkState::Busy) => Some(Standing::WaitingOn(format!("network {key}"))),
             _ => None,
@@ -145,10 +175,11 @@ impl<'a> Planner<'a> {
 
     /// The steps whose success a container of this service needs before it is created.
     pub(super) fn network_steps(&self, service: &Service) -> Vec<StepId> {
-        let created = service.networks.keys().filter_map(|key| match self.networks.get(key) {
-            Some(NetworkState::Creating(step)) => Some(*step),
-            _ => None,
-        });
+        let created =
+            service.networks.keys().filter_map(|key| match self.networks.get(key.as_str()) {
+                Some(NetworkState::Creating(step)) => Some(*step),
+                _ => None,
+            });
         created.collect()
     }
 
@@ -190,119 +221,121 @@ impl<'a> Planner<'a> {
         steps
     }
 
-    /// Mends the endpoints of a container that stays. Returns the steps that its start needs, or
-    /// `None` when an endpoint can't be had now (already noted).
-    pub(super) fn endpoints(
-        &mut self,
+    /// What the endpoints of a container that stays need, and why some of them can't have it now.
+    pub(super) fn endpoint_mends(
+        &self,
         service: &Service,
-        slot: &Slot,
         container: &Container,
-    ) -> Option<Vec<StepId>> {
-        let mut steps = Vec::new();
+    ) -> (Vec<EndpointMend>, Option<Standing>) {
+        let mut mends = Vec::new();
+        let mut blocked = self.networks_blocked(service);
         for key in network_order(service) {
-            let Some(name) = self.desired.project.networks.get(key).map(|n| n.name.clone()) else {
-                continue;
-            };
-            let Some(network) = self.network_ref(key) else { return None };
-            let endpoint = container.networks.get(&name);
-            let Some((cause, detach)) = self.endpoint_drift(service, key, &network, container)
-            else {
-                continue;
-            };
-            if let Some(holder) = self.address_holder(service, key, &name, container) {
-                self.note(Resource::Slot(slot.clone()), Standing::Blocked(holder));
-                return None;
+            let Some(network) = self.network_ref(key) else { continue };
+            let drift = self.endpoint_drift(service, key, &network, container);
+            let Some((cause, detach)) = drift else { continue };
+            match self.address_blocked(service, key, container) {
+                Some(standing) => blocked = blocked.or(Some(standing)),
+                None => mends.push(EndpointMend { key: key.to_owned(), network, cause, detach }),
             }
+        }
+        (mends, blocked)
+    }
+
+    /// Plans what [`Self::endpoint_mends`] found. Returns the steps that a start needs.
+    pub(super) fn mend_endpoints(
+        &mut self,
+        plan: &SlotPlan<'_>,
+        container: &Container,
+        mends: Vec<EndpointMend>,
+    ) -> Vec<StepId> {
+        let mut steps = Vec::new();
+        for EndpointMend { key, network, cause, detach } in mends {
             let mut after = Vec::new();
             if let NetworkRef::Created(step) = network {
                 after.push(step);
             }
-            if detach {
-                let network_id = endpoint.map_or(name.clone(), |e| e.network_id.clone());
-                // Where the network is replaced in this plan, its members are detached already.
-                if !matches!(network, NetworkRef::Created(_)) || cause == Cause::StaleNetwork {
-                    let gone = !self.observed.networks.contains_key(&network_id);
-                    let op = Op::Disconnect {
-                        network: if gone { name.clone() } else { network_id },
-                        container: container.id.clone(),
-                    };
-                    let resource = Resource::Slot(slot.clone());
-                    after.push(self.push(resource, op, cause.clone(), after.clone()));
-                }
+            if let Some(network) = detach {
+                let op = Op::Disconnect { network, container: container.id.clone() };
+                after.push(self.push(plan.resource(), op, cause.clone(), after.clone()));
             }
-            let op = Op::Connect {
-                key: key.to_owned(),
-                network,
-                container: Target::Existing(container.id.clone()),
-                slot: slot.clone(),
-            };
-            steps.push(self.push(Resource::Slot(slot.clone()), op, cause, after));
+            let container = Target::Existing(container.id.clone());
+            let op = Op::Connect { key, network, container, slot: plan.slot.clone() };
+            steps.push(self.push(plan.resource(), op, cause, after));
         }
-        Some(steps)
+        steps
     }
 
-    /// What is wrong with a container's endpoint, and whether the old one must go first.
+    /// What is wrong with a container's endpoint, and from which network (by ID, or by name where
+    /// only a stale entry is left) it must be detached first.
     fn endpoint_drift(
         &self,
         service: &Service,
         key: &str,
         network: &NetworkRef,
         container: &Container,
-    ) -> Option<(Cause, bool)> {
+    ) -> Option<(Cause, Option<String>)> {
         let name = &self.desired.project.networks.get(key)?.name;
         let Some(endpoint) = container.networks.get(name) else {
-            return Some((Cause::NotConnected, false));
+            return Some((Cause::NotConnected, None));
         };
-        let running = container.is_live();
-        match network {
-            NetworkRef::Created(_) => return Some((Cause::StaleNetwork, false)),
-            NetworkRef::Existing(id) if *id != endpoint.network_id => {
-                // A stopped container's stale entry is overwritten by the connect itself.
-                return Some((Cause::StaleNetwork, running));
-            }
-            NetworkRef::Existing(_) => {}
+        let known = self.observed.networks.contains_key(&endpoint.network_id);
+        let attached = if known { endpoint.network_id.clone() } else { name.clone() };
+        if !matches!(network, NetworkRef::Existing(id) if *id == endpoint.network_id) {
+            // A stopped container's stale entry is overwritten by the connect itself, and where
+            // this plan replaces the network, its members are detached already.
+            let dissolved = self.dissolved.contains(endpoint.network_id.as_str());
+            let detach = container.is_live() && !dissolved;
+            return Some((Cause::StaleNetwork, detach.then_some(attached)));
         }
         let wanted = service.networks.get(key)?;
-        if let Some(have) = &endpoint.aliases {
-            let have: BTreeSet<&str> = have.iter().map(String::as_str).collect();
-            let missing: Vec<&str> = std::iter::once(service.name.as_str())
-                .chain(wanted.aliases.iter().map(String::as_str))
-                .filter(|a| !have.contains(a))
-                .collect();
-            if !missing.is_empty() {
-                let what = format!("connected without its alias {}", missing.join(", "));
-                return Some((Cause::WrongEndpoint(what), true));
-            }
-        }
-        if container.inspected {
-            let addresses = [
-                (&wanted.ipv4_address, &endpoint.wanted_ipv4),
-                (&wanted.ipv6_address, &endpoint.wanted_ipv6),
-            ];
-            for (want, have) in addresses {
-                if let Some(want) = want.as_ref().filter(|w| have.as_ref() != Some(w)) {
-                    let what = format!("connected without its address {want}");
-                    return Some((Cause::WrongEndpoint(what), true));
-                }
-            }
-        }
-        None
+        let what = missing_aliases(service, wanted, endpoint)
+            .or_else(|| missing_address(wanted, endpoint).filter(|_| container.inspected))?;
+        Some((Cause::WrongEndpoint(what), Some(attached)))
     }
+}
 
-    /// Names the container that holds this service's static address on a network, if any.
-    pub(super) fn address_holder(
-        &self,
-        service: &Service,
-        key: &str,
-        network_name: &str,
-        own: &Container,
-    ) -> Option<String> {
-        let wanted = service.networks.get(key)?.ipv4_address.as_ref()?;
-        let holder = self.observed.containers.values().find(|c| {
-            c.id != own.id
-                && c.is_live()
-                && c.networks.get(network_name).is_some_and(|e| e.ipv4 == *wanted)
-        })?;
-        Some(format!("address {wanted} on {network_name} is held by container {}", holder.name))
+/// A change to one endpoint of a container that stays.
+pub(super) struct EndpointMend {
+    /// Network key.
+    key: String,
+    /// Network to attach to.
+    network: NetworkRef,
+    /// Why.
+    pub cause: Cause,
+    /// Network to detach from first.
+    detach: Option<String>,
+}
+
+fn missing_aliases(
+    service: &Service,
+    wanted: &ServiceNetwork,
+    endpoint: &Endpoint,
+) -> Option<String> {
+    let have = endpoint.aliases.as_ref()?;
+    let missing: Vec<&str> = std::iter::once(&service.name)
+        .chain(&wanted.aliases)
+        .filter(|alias| !have.contains(alias))
+        .map(String::as_str)
+        .collect();
+    (!missing.is_empty()).then(|| format!("connected without its alias {}", missing.join(", ")))
+}
+
+fn missing_address(wanted: &ServiceNetwork, endpoint: &Endpoint) -> Option<String> {
+    let addresses = [
+        (&wanted.ipv4_address, &endpoint.wanted_ipv4),
+        (&wanted.ipv6_address, &endpoint.wanted_ipv6),
+    ];
+    addresses.into_iter().find_map(|(want, have)| {
+        let want = want.as_deref()?;
+        let same = have.as_deref().is_some_and(|have| same_address(want, have));
+        (!same).then(|| format!("connected without its address {want}"))
+    })
+}
+
+/// IPv6 addresses have several spellings.
+fn same_address(a: &str, b: &str) -> bool {
+    match (a.parse::<IpAddr>(), b.parse::<IpAddr>()) {
+        (Ok(a), Ok(b)) => a == b,
+        _ => a == b,
     }
 }

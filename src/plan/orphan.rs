@@ -3,11 +3,11 @@
 use super::step::{Cause, Op, Resource, StepId};
 use super::{Planner, Standing};
 use crate::desired::OrphanPolicy;
-use crate::observed::Container;
+use crate::observed::{Container, ContainerState};
 
 impl<'a> Planner<'a> {
     pub(super) fn orphans(&mut self) {
-        if !self.scope.services.is_empty() {
+        if self.scope.is_some() {
             return;
         }
         let project = &self.desired.project;
@@ -15,7 +15,9 @@ impl<'a> Planner<'a> {
             .by_service
             .iter()
             .filter(|(s, _)| {
-                !project.services.contains_key(**s) && !project.disabled_services.contains_key(**s)
+                !project.services.contains_key(**s)
+                    && !project.disabled_services.contains_key(**s)
+                    && !self.memory.holds.contains_key(**s)
             })
             .flat_map(|(_, containers)| containers.iter().copied())
             .collect();
@@ -28,32 +30,55 @@ impl<'a> Planner<'a> {
                     self.note(resource, Standing::Notice(what.into()));
                 }
                 OrphanPolicy::Remove => {
-                    self.retire(container, Cause::Orphan);
+                    self.retire(container, Cause::Orphan, vec![]);
                 }
             }
         }
     }
 
-    /// Stops and removes a container; volumes stay. Returns the removal.
-    pub(super) fn retire(&mut self, container: &Container, cause: Cause) -> Option<StepId> {
-        let resource = container
-            .slot()
+    /// Stops and removes a container; volumes stay. `None` when it may not be touched now.
+    pub(super) fn retire(
+        &mut self,
+        container: &'a Container,
+        cause: Cause,
+        after: Vec<StepId>,
+    ) -> Option<StepId> {
+        let slot = container.slot();
+        let resource = slot
+            .clone()
             .map_or_else(|| Resource::Container(container.name.clone()), Resource::Slot);
         if self.memory.busy.contains(&resource) {
+            self.note(resource, Standing::InProgress);
             return None;
         }
-        if let Some(backoff) = container.slot().and_then(|s| self.memory.backoff.get(&s))
-            && backoff.not_before > self.now.mono
-        {
-            self.report.wake_at(backoff.not_before);
+        if container.state == ContainerState::Removing {
             return None;
         }
-        let mut after = vec![];
+        if let Some(wait) = slot.and_then(|s| self.slot_backoff(&s)) {
+            self.note(resource, wait);
+            return None;
+        }
+        Some(self.stop_and_remove(&resource, container, cause, after))
+    }
+
+    pub(super) fn stop_and_remove(
+        &mut self,
+        resource: &Resource,
+        container: &'a Container,
+        cause: Cause,
+        mut after: Vec<StepId>,
+    ) -> StepId {
         if container.is_live() {
             let op = Op::Stop { container: container.id.clone() };
-            after.push(self.push(resource.clone(), op, cause.clone(), vec![]));
+            let stop = self.push(resource.clone(), op, cause.clone(), after);
+            self.stopped.insert(&container.id, stop);
+            after = vec![stop];
         }
-        let op = Op::Remove { container: container.id.clone(), force: false };
-        Some(self.push(resource, op, cause, after))
+        // The engine refuses to remove what it calls dead without force.
+        let force = container.state == ContainerState::Dead;
+        let op = Op::Remove { container: container.id.clone(), force };
+        let remove = self.push(resource.clone(), op, cause, after);
+        self.removed.insert(&container.id, remove);
+        remove
     }
 }

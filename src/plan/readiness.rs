@@ -96,7 +96,6 @@ fn restart_due(
         return None;
     }
     let up = container.started.map_or(Duration::ZERO, |s| now.wall.since(s));
-    let check = service.healthcheck.as_ref();
     if let Some(probe) = probe {
         if probe.last.answer != Answer::NotReady || !SILENT.contains(&probe.last.reason.as_str()) {
             // Alive by its own protocol, or nobody can tell: Docker's word alone restarts nothing
@@ -114,7 +113,7 @@ fn restart_due(
     }
     // Docker counts its own retries after `start_period` before it says unhealthy.
     let unhealthy = docker == Some(false) && container.health == Health::Unhealthy;
-    (unhealthy && check.is_some()).then(|| "Docker healthcheck".to_owned())
+    unhealthy.then(|| "Docker healthcheck".to_owned())
 }
 
 /// Time that a service may take to become ready after its start.

@@ -3,15 +3,10 @@
 
 use super::service::{SlotPlan, SlotState};
 use super::slots::{container_name, temporary_name};
-use super::step::{Cause, Op, Resource, StepId, Target};
+use super::step::{Cause, Op, StepId, Target};
 use super::{Planner, Standing, SupplyState};
-use crate::compose::types::Service;
+use crate::compose::types::{Namespace, Service};
 use crate::observed::{Container, ContainerState};
-
-/// What a create call needs first.
-struct Supplies {
-    after: Vec<StepId>,
-}
 
 impl<'a> Planner<'a> {
     /// Why a container doesn't fit its slot any more; `None` when it does.
@@ -19,23 +14,23 @@ impl<'a> Planner<'a> {
         if container.state == ContainerState::Dead {
             return Some(Cause::Dead);
         }
-        let Some(wanted) = &plan.hash else {
-            let parent = plan.parents.iter().find(|(_, t)| matches!(t, Target::Created(_)));
+        let parents = plan.parents.unwrap_or_default();
+        let Some(wanted) = plan.hash else {
+            let parent = parents.iter().find(|(_, t)| matches!(t, Target::Created(_)));
             return parent.map(|(name, _)| Cause::ParentReplaced(name.clone()));
         };
-        // No hash means that nobody manages it: used as it is.
-        let hash = container.config_hash.as_ref()?;
-        if hash != wanted {
-            if self.written_by_other_version(plan, container, wanted) {
+        let hash = container.config_hash.as_deref();
+        if hash != Some(wanted) {
+            // A namespace of a container that is gone can't be had back, whoever wrote the hash.
+            if let Some(name) = lost_parent(plan.service, parents, container) {
+                return Some(Cause::ParentReplaced(name));
+            }
+            // No hash means that nobody manages it: used as it is.
+            let unmanaged = hash.is_none();
+            if unmanaged || self.written_by_other_version(plan, container, wanted) {
                 return None;
             }
-            let parent = plan.parents.first().map(|(name, _)| name.clone());
-            return Some(match parent {
-                Some(name) if self.only_parent_differs(plan, container) => {
-                    Cause::ParentReplaced(name)
-                }
-                _ => Cause::ConfigChanged,
-            });
+            return Some(Cause::ConfigChanged);
         }
         let image = plan.service.image.as_deref().and_then(|r| self.image_id(r))?;
         (image != container.image_id).then_some(Cause::ImageChanged)
@@ -55,23 +50,13 @@ impl<'a> Planner<'a> {
         other && !edited
     }
 
-    /// Whether the container points at a parent that isn't the present one.
-    fn only_parent_differs(&self, plan: &SlotPlan<'_>, container: &Container) -> bool {
-        let modes = [&container.network_mode, &container.ipc_mode, &container.pid_mode];
-        let shared = modes.iter().filter_map(|m| m.strip_prefix("container:"));
-        let mut stale = shared.filter(|id| {
-            !plan.parents.iter().any(|(_, t)| matches!(t, Target::Existing(p) if p.0 == **id))
-        });
-        stale.next().is_some()
-    }
-
     pub(super) fn image_id(&self, reference: &str) -> Option<&str> {
         self.image_ids.get(&crate::observed::canonical_reference(reference)).copied()
     }
 
-    /// Networks, volumes, image and parents that a new container needs, or why it can't have
-    /// them now.
-    fn supplies(&mut self, plan: &SlotPlan<'_>) -> Result<Supplies, Standing> {
+    /// Steps that bring the networks, volumes, image and parents which a new container needs, or
+    /// why it can't have them now.
+    fn supplies(&mut self, plan: &SlotPlan<'_>) -> Result<Vec<StepId>, Standing> {
         if let Some(standing) = self.networks_blocked(plan.service) {
             return Err(standing);
         }
@@ -89,49 +74,65 @@ impl<'a> Planner<'a> {
             SupplyState::Blocked(why) => return Err(Standing::Blocked(why)),
             SupplyState::Busy => return Err(Standing::WaitingOn("image".into())),
         }
-        for (_, target) in &plan.parents {
+        for (_, target) in plan.parents.unwrap_or_default() {
             if let Target::Created(step) = target {
                 after.push(*step);
             }
         }
-        Ok(Supplies { after })
+        Ok(after)
     }
 
     /// A slot without a container.
     pub(super) fn create(&mut self, plan: &SlotPlan<'_>, state: SlotState) -> SlotState {
-        let supplies = match self.supplies(plan) {
+        let mut after = match self.supplies(plan) {
             Ok(supplies) => supplies,
             Err(standing) => return self.wait(plan, state, standing),
         };
         let name = container_name(&self.desired.project.name, plan.service, plan.slot.number);
-        let mut after = supplies.after;
         match self.free_name(plan, &name) {
             Ok(step) => after.extend(step),
             Err(why) => return self.wait(plan, state, Standing::Blocked(why)),
         }
-        let cause = if self.memory.applied.contains_key(&plan.service.name) {
-            Cause::DeletedElsewhere
-        } else {
-            Cause::Missing
-        };
-        let op = Op::Create {
-            slot: plan.slot.clone(),
-            name,
-            replaces: None,
-            parents: plan.parents.clone(),
-        };
-        let created = self.push(plan.resource(), op, cause, after);
+        let cause = if self.was_there(plan) { Cause::DeletedElsewhere } else { Cause::Missing };
+        let created = self.push_create(plan, name, None, cause, after);
         let mut before_start = vec![created];
         before_start.extend(self.connect_created(plan.service, &plan.slot, created));
         let target = Some(Target::Created(created));
-        if let Some(standing) = self.start_blocked(plan, None) {
-            let state = SlotState { target, ..state };
-            return self.wait(plan, state, standing);
+        match self.start_blocked(plan, None) {
+            Ok(after) => before_start.extend(after),
+            Err(standing) => {
+                let state = SlotState { target, ..state };
+                return self.wait(plan, state, standing);
+            }
         }
-        before_start.extend(&plan.gate.after);
         let op = Op::Start { container: Target::Created(created) };
         let start = self.push(plan.resource(), op, Cause::NewContainer, before_start);
         SlotState { target, start: Some(start), ..state }
+    }
+
+    /// The past knows a container of this slot. A slot that scaling up adds is merely missing.
+    fn was_there(&self, plan: &SlotPlan<'_>) -> bool {
+        let service = plan.service.name.as_str();
+        let alone = !self.by_service.contains_key(service);
+        self.memory.touched.contains_key(&plan.slot)
+            || alone && self.memory.applied.contains_key(service)
+    }
+
+    fn push_create(
+        &mut self,
+        plan: &SlotPlan<'_>,
+        name: String,
+        replaces: Option<&Container>,
+        cause: Cause,
+        after: Vec<StepId>,
+    ) -> StepId {
+        let op = Op::Create {
+            slot: plan.slot.clone(),
+            name,
+            replaces: replaces.map(|c| c.id.clone()),
+            parents: plan.parents.unwrap_or_default().to_vec(),
+        };
+        self.push(plan.resource(), op, cause, after)
     }
 
     /// A slot whose container no longer fits. The old one runs until the new one can start.
@@ -139,43 +140,40 @@ impl<'a> Planner<'a> {
         &mut self,
         plan: &SlotPlan<'_>,
         old: &'a Container,
-        leftovers: &[&'a Container],
+        group: &[&'a Container],
         cause: Cause,
         state: SlotState,
     ) -> SlotState {
-        if old.state == ContainerState::Removing {
-            return self.wait(plan, state, Standing::WaitingOn("removal".into()));
+        if group.len() > 1 && !self.may_finish(&plan.slot, group) {
+            return self.postpone(plan, old, state, Self::unfinished());
         }
-        if let Some(standing) = self.start_blocked(plan, Some(old)) {
-            return self.wait(plan, state, standing);
-        }
-        let supplies = match self.supplies(plan) {
+        let before_stop = match self.start_blocked(plan, Some(old)) {
+            Ok(after) => after,
+            Err(standing) => return self.postpone(plan, old, state, standing),
+        };
+        let mut after = match self.supplies(plan) {
             Ok(supplies) => supplies,
-            Err(standing) => return self.wait(plan, state, standing),
+            Err(standing) => return self.keep_working(plan, old, &cause, state, standing),
         };
         let wanted = container_name(&self.desired.project.name, plan.service, plan.slot.number);
-        let mut after = supplies.after;
-        let holder = self.names.get(wanted.as_str()).copied();
-        let taken = holder.is_some_and(|h| h.slot().as_ref() == Some(&plan.slot));
-        let name = if taken { temporary_name(old, &wanted) } else { wanted.clone() };
-        match self.free_name(plan, &name) {
-            Ok(step) => after.extend(step),
-            Err(why) => return self.wait(plan, state, Standing::Blocked(why)),
-        }
-        let op = Op::Create {
-            slot: plan.slot.clone(),
-            name: name.clone(),
-            replaces: Some(old.id.clone()),
-            parents: plan.parents.clone(),
+        let name = match self.new_name(plan, group, &wanted) {
+            Ok((name, step)) => {
+                after.extend(step);
+                name
+            }
+            Err(why) => return self.postpone(plan, old, state, Standing::Blocked(why)),
         };
         let resource = plan.resource();
-        let created = self.push(resource.clone(), op, cause, after);
+        let created = self.push_create(plan, name.clone(), Some(old), cause, after);
         let mut ready = vec![created];
         ready.extend(self.connect_created(plan.service, &plan.slot, created));
-        ready.extend(&plan.gate.after);
+        ready.extend(before_stop);
         let mut gone = Vec::new();
-        for container in std::iter::once(&old).chain(leftovers) {
-            gone.push(self.remove_old(&resource, container, &ready));
+        for container in group {
+            if container.state != ContainerState::Removing {
+                let cause = Cause::Replacement;
+                gone.push(self.stop_and_remove(&resource, container, cause, ready.clone()));
+            }
         }
         if name != wanted {
             let op = Op::Rename { container: Target::Created(created), name: wanted };
@@ -193,60 +191,91 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn remove_old(&mut self, resource: &Resource, old: &Container, after: &[StepId]) -> StepId {
-        let mut after = after.to_vec();
-        if old.is_live() {
-            let op = Op::Stop { container: old.id.clone() };
-            after = vec![self.push(resource.clone(), op, Cause::Replacement, after)];
+    /// The name to create a replacement under: the real one, unless the slot's own containers
+    /// hold it; then a temporary one that none of them has.
+    fn new_name(
+        &mut self,
+        plan: &SlotPlan<'_>,
+        group: &[&'a Container],
+        wanted: &str,
+    ) -> Result<(String, Option<StepId>), String> {
+        let holder = self.names.get(wanted).copied();
+        if !holder.is_some_and(|h| group.iter().any(|c| c.id == h.id)) {
+            return Ok((wanted.to_owned(), self.free_name(plan, wanted)?));
         }
-        let op = Op::Remove { container: old.id.clone(), force: false };
-        self.push(resource.clone(), op, Cause::Replacement, after)
+        let mut names = group.iter().map(|c| temporary_name(c, wanted));
+        let free = names.find(|name| !self.names.contains_key(name));
+        free.map(|name| (name, None))
+            .ok_or_else(|| format!("every temporary name for {wanted} is taken"))
     }
 
-    /// Clears `name` for a new container: another container of this project gives it back, any
-    /// other blocks.
-    fn free_name(&mut self, plan: &SlotPlan<'_>, name: &str) -> Result<Option<StepId>, String> {
-        let Some(holder) = self.names.get(name).copied() else { return Ok(None) };
-        let owner = holder
-            .slot()
-            .filter(|s| s.project == self.desired.project.name && *s != plan.slot)
-            .and_then(|s| Some((self.desired.project.services.get(&s.service)?, s)));
-        let Some((service, slot)) = owner else {
-            return Err(format!("the name {name} is taken by container {}", holder.id));
-        };
-        let own = container_name(&self.desired.project.name, service, slot.number);
-        if own == name || self.names.contains_key(own.as_str()) {
-            return Err(format!("the name {name} is taken by service {slot}"));
+    /// A replacement that can't happen now: the old container goes on, attached as it was.
+    fn postpone(
+        &mut self,
+        plan: &SlotPlan<'_>,
+        old: &'a Container,
+        state: SlotState,
+        standing: Standing,
+    ) -> SlotState {
+        let held_back = self.memory.backoff.get(&plan.slot);
+        if old.is_live() && held_back.is_none_or(|b| b.not_before <= self.now.mono) {
+            let (mut mends, _) = self.endpoint_mends(plan.service, old);
+            mends.retain(|m| m.cause == Cause::StaleNetwork);
+            self.mend_endpoints(plan, old, mends);
         }
-        let op = Op::Rename { container: Target::Existing(holder.id.clone()), name: own };
-        Ok(Some(self.push(Resource::Slot(slot), op, Cause::NameInTheWay, vec![])))
+        self.wait(plan, state, standing)
     }
 
-    /// Names the live container that holds a host port of this service, if any.
-    pub(super) fn port_holder(&self, service: &Service, own: Option<&Container>) -> Option<String> {
-        for port in &service.ports {
-            let Some(host) = port.published.as_ref().and_then(|p| p.parse::<u16>().ok()) else {
-                continue;
-            };
-            let holders = self.ports.get(&(host, port.protocol.as_str()));
-            for (ip, holder) in holders.into_iter().flatten() {
-                let same_slot = holder.project.as_deref() == Some(&self.desired.project.name)
-                    && holder.service.as_deref() == Some(service.name.as_str());
-                let is_own = own.is_some_and(|c| c.id == holder.id);
-                if !is_own && !same_slot && overlaps(port.host_ip.as_deref(), ip) {
-                    return Some(format!("port {host} is bound by container {}", holder.name));
-                }
-            }
+    /// A replacement that lacks something: the old version keeps working, and is started again if
+    /// it has ended.
+    fn keep_working(
+        &mut self,
+        plan: &SlotPlan<'_>,
+        old: &'a Container,
+        cause: &Cause,
+        state: SlotState,
+        standing: Standing,
+    ) -> SlotState {
+        let works = matches!(cause, Cause::ConfigChanged | Cause::ImageChanged);
+        let blocked = matches!(standing, Standing::Blocked(_));
+        if old.is_live() || !works || !blocked || plan.traits.job {
+            return self.postpone(plan, old, state, standing);
         }
-        None
+        self.note(plan.resource(), standing);
+        self.keep(plan, old, &[old], state)
     }
 }
 
-/// Whether two host addresses of a port exclude one another.
-fn overlaps(wanted: Option<&str>, held: &str) -> bool {
-    let any = |ip: &str| matches!(ip, "" | "0.0.0.0" | "::");
-    match wanted {
-        None => true,
-        Some(wanted) => any(wanted) || any(held) || wanted == held,
+/// The service whose container this one shares a namespace or volumes with, where that container
+/// isn't the present one any more.
+fn lost_parent(
+    service: &Service,
+    parents: &[(String, Target)],
+    container: &Container,
+) -> Option<String> {
+    let modes = [
+        (&service.network_mode, &container.network_mode),
+        (&service.ipc, &container.ipc_mode),
+        (&service.pid, &container.pid_mode),
+    ];
+    let namespaces = modes.into_iter().filter_map(|(wanted, have)| match wanted {
+        Some(Namespace::Service(name)) => Some((name.as_str(), have.strip_prefix("container:")?)),
+        _ => None,
+    });
+    let present = |name: &str| {
+        parents.iter().find_map(|(parent, target)| match target {
+            Target::Existing(id) if parent == name => Some(id.0.as_str()),
+            _ => None,
+        })
+    };
+    let mut lost = namespaces.filter(|(name, id)| present(name).is_some_and(|p| p != *id));
+    if let Some((name, _)) = lost.next() {
+        return Some(name.to_owned());
     }
+    let volumes: Vec<&str> =
+        container.volumes_from.iter().map(|v| v.split(':').next().unwrap_or_default()).collect();
+    let mut sources = service.volumes_from.iter().map(|v| v.split(':').next().unwrap_or_default());
+    let lost =
+        |name: &&str| !volumes.is_empty() && present(name).is_some_and(|p| !volumes.contains(&p));
+    sources.find(lost).map(str::to_owned)
 }

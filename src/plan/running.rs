@@ -1,8 +1,8 @@
-//! A container that stays: start it, restart it, or leave it to the engine.
+//! A container that stays: mend what surrounds it, start it, restart it, or leave it to the engine.
 
 use std::time::Duration;
 
-use super::report::{SlotReport, SlotStatus};
+use super::leftover::NameMend;
 use super::service::{SlotPlan, SlotState};
 use super::step::{Cause, Op, StepId, Target};
 use super::{Planner, Standing};
@@ -13,8 +13,87 @@ use crate::observed::{Container, ContainerState};
 /// Time that the engine's own restart policy has before we act.
 pub const ENGINE_RESTART_GRACE: Duration = Duration::from_secs(2);
 
-impl Planner<'_> {
-    pub(super) fn keep_running(
+impl<'a> Planner<'a> {
+    /// A container that stays as it is: its endpoints, its leftovers, its name, its process.
+    /// Where it finishes a replacement, the old one goes only when the new one can start.
+    pub(super) fn keep(
+        &mut self,
+        plan: &SlotPlan<'_>,
+        container: &'a Container,
+        group: &[&'a Container],
+        state: SlotState,
+    ) -> SlotState {
+        if group.len() > 1 && !self.may_finish(&plan.slot, group) {
+            return self.wait(plan, state, Self::unfinished());
+        }
+        let name = match self.name_mend(plan, container, group) {
+            NameMend::Wait(standing) => return self.wait(plan, state, standing),
+            NameMend::Nothing => None,
+            NameMend::Rename(name) => Some(name),
+        };
+        let (mends, blocked) = self.endpoint_mends(plan.service, container);
+        let mut before = Vec::new();
+        if container.is_live() {
+            let work = name.is_some() || group.len() > 1 || !mends.is_empty();
+            if work && let Some(standing) = self.slot_backoff(&plan.slot) {
+                return self.wait(plan, state, standing);
+            }
+        } else {
+            let start = match blocked.clone() {
+                Some(standing) => Err(standing),
+                None => self.may_start(plan, container),
+            };
+            match start {
+                Ok(after) => before = after,
+                Err(standing) => return self.wait(plan, state, standing),
+            }
+        }
+        before.extend(self.mend_endpoints(plan, container, mends));
+        let mut gone = Vec::new();
+        for leftover in group.iter().filter(|c| c.id != container.id) {
+            gone.extend(self.retire(leftover, Cause::Leftover, before.clone()));
+        }
+        if let Some(name) = name {
+            let op = Op::Rename { container: Target::Existing(container.id.clone()), name };
+            before.extend(&gone);
+            gone.push(self.push(plan.resource(), op, Cause::Leftover, before.clone()));
+        }
+        before.extend(gone);
+        match container.state {
+            ContainerState::Running => {
+                let state = self.keep_running(plan, container, before, state);
+                match blocked {
+                    Some(standing) => self.wait(plan, state, standing),
+                    None => state,
+                }
+            }
+            ContainerState::Paused => self.keep_paused(plan, container, before, state),
+            ContainerState::Restarting => {
+                self.wait(plan, state, Standing::WaitingOn("engine restart".into()))
+            }
+            _ => self.start(plan, container, before, state),
+        }
+    }
+
+    fn keep_paused(
+        &mut self,
+        plan: &SlotPlan<'_>,
+        container: &Container,
+        before: Vec<StepId>,
+        state: SlotState,
+    ) -> SlotState {
+        if !self.desired.policy.unpause {
+            return self.wait(plan, state, Standing::Held("paused by hand".into()));
+        }
+        if let Some(standing) = self.slot_backoff(&plan.slot) {
+            return self.wait(plan, state, standing);
+        }
+        let op = Op::Unpause { container: container.id.clone() };
+        let start = self.push(plan.resource(), op, Cause::Paused, before);
+        SlotState { start: Some(start), ..state }
+    }
+
+    fn keep_running(
         &mut self,
         plan: &SlotPlan<'_>,
         container: &Container,
@@ -28,7 +107,7 @@ impl Planner<'_> {
             return self.wait(plan, state, standing);
         }
         if let (false, Some(what)) = (matches!(cause, Cause::Unhealthy(_)), &plan.gate.waiting) {
-            return self.wait(plan, state, Standing::WaitingOn(what.clone()));
+            return self.wait(plan, state, what.clone());
         }
         let mut after = before;
         after.extend(after_parent);
@@ -45,77 +124,73 @@ impl Planner<'_> {
         container: &Container,
     ) -> Option<(Cause, Option<StepId>)> {
         for name in namespace_parents(plan.service) {
-            let parent = self.services.get(name)?;
+            let Some(parent) = self.services.get(name) else { continue };
             if let Some(step) = parent.first_start {
                 return Some((Cause::ParentRestarted(name.to_owned()), Some(step)));
             }
-            if parent.running && parent.first_started > container.started {
+            if parent.first_started.is_some() && parent.first_started > container.started {
                 return Some((Cause::ParentRestarted(name.to_owned()), None));
             }
         }
         for (name, _) in plan.service.depends_on.iter().filter(|(_, d)| d.restart) {
-            let Some(state) = self.services.get(name) else { continue };
-            let replaced = matches!(state.first, Some(Target::Created(_)));
-            if replaced || state.created > container.started {
-                return Some((Cause::DependencyReplaced(name.clone()), None));
+            let Some(state) = self.services.get(name.as_str()) else { continue };
+            let created = matches!(state.first, Some(Target::Created(_)));
+            if created || state.first_created > container.started {
+                return Some((Cause::DependencyReplaced(name.clone()), state.first_start));
             }
         }
         let reason = self.judge(plan, container).restart?;
         Some((Cause::Unhealthy(reason), None))
     }
 
-    /// Starts a container that exists and should run.
-    pub(super) fn start(
+    /// What the start of a container that exists must follow, or why it may not happen now.
+    fn may_start(
+        &mut self,
+        plan: &SlotPlan<'_>,
+        container: &Container,
+    ) -> Result<Vec<StepId>, Standing> {
+        if has_run(container) && self.engine_restarts(plan, container) {
+            return Err(Standing::WaitingOn("engine restart".into()));
+        }
+        self.start_blocked(plan, Some(container))
+    }
+
+    fn start(
         &mut self,
         plan: &SlotPlan<'_>,
         container: &Container,
         before: Vec<StepId>,
         state: SlotState,
     ) -> SlotState {
-        let exited = container.state == ContainerState::Exited && container.started.is_some();
-        let on_failure = matches!(plan.service.restart, RestartPolicy::OnFailure(_));
-        if exited && on_failure && container.exit_code == Some(0) {
-            return SlotState {
-                completed: true,
-                report: SlotReport { status: SlotStatus::Completed, ..state.report },
-                ..state
-            };
-        }
-        if exited && self.engine_restarts(plan, container) {
-            return self.wait(plan, state, Standing::WaitingOn("engine restart".into()));
-        }
-        if let Some(standing) = self.start_blocked(plan, Some(container)) {
-            return self.wait(plan, state, standing);
-        }
-        let cause = if exited {
+        let cause = if has_run(container) {
             let failures = self.memory.backoff.get(&plan.slot).map_or(0, |b| b.failures);
             Cause::Exited { code: container.exit_code.unwrap_or_default(), failures }
         } else {
             Cause::NeverStarted
         };
-        let mut after = before;
-        after.extend(&plan.gate.after);
         let op = Op::Start { container: Target::Existing(container.id.clone()) };
-        let start = self.push(plan.resource(), op, cause, after);
+        let start = self.push(plan.resource(), op, cause, before);
         SlotState { start: Some(start), ..state }
     }
 
-    /// Why a container may not be started now.
+    /// Steps of this plan that a start must follow, or why it may not happen now.
     pub(super) fn start_blocked(
         &mut self,
         plan: &SlotPlan<'_>,
         own: Option<&Container>,
-    ) -> Option<Standing> {
+    ) -> Result<Vec<StepId>, Standing> {
         if let Some(what) = &plan.gate.waiting {
-            return Some(Standing::WaitingOn(what.clone()));
+            return Err(what.clone());
         }
         if let Some(what) = self.soft_wait(plan.service) {
-            return Some(Standing::WaitingOn(what));
+            return Err(Standing::WaitingOn(what));
         }
         if let Some(standing) = self.slot_backoff(&plan.slot) {
-            return Some(standing);
+            return Err(standing);
         }
-        self.port_holder(plan.service, own).map(Standing::Blocked)
+        let mut after = self.conflicts(plan, own)?;
+        after.extend(&plan.gate.after);
+        Ok(after)
     }
 
     /// The engine's own restart policy may still act.
@@ -123,15 +198,20 @@ impl Planner<'_> {
         let owned = match plan.service.restart {
             RestartPolicy::No => false,
             RestartPolicy::Always | RestartPolicy::UnlessStopped => true,
-            RestartPolicy::OnFailure(None) => true,
+            RestartPolicy::OnFailure(None | Some(0)) => true,
             RestartPolicy::OnFailure(Some(max)) => container.restart_count < u64::from(max),
         };
-        let Some(finished) = container.finished.filter(|_| owned) else { return false };
-        let passed = self.now.wall.since(finished);
+        // An end that lies in the future was stamped before the clock jumped back.
+        let ended = container.finished.filter(|_| owned);
+        let Some(passed) = ended.and_then(|t| self.elapsed(t)) else { return false };
         if passed >= ENGINE_RESTART_GRACE {
             return false;
         }
         self.report.wake_at(self.now.mono.after(ENGINE_RESTART_GRACE.saturating_sub(passed)));
         true
     }
+}
+
+fn has_run(container: &Container) -> bool {
+    container.state == ContainerState::Exited && container.started.is_some()
 }

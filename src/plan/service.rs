@@ -5,22 +5,22 @@ use std::collections::BTreeMap;
 use super::gate::Gate;
 use super::readiness::{Verdict, judge};
 use super::report::{SlotReport, SlotStatus};
-use super::step::{Cause, Op, Resource, StepId, Target};
+use super::step::{Cause, Resource, StepId, Target};
 use super::{Planner, ServiceState, Standing};
-use crate::compose::types::Service;
+use crate::compose::types::{RestartPolicy, Service};
 use crate::desired::{ServiceTraits, parents};
 use crate::observed::{Container, ContainerState, Slot};
 
 /// One slot under planning.
 pub(super) struct SlotPlan<'p> {
     pub service: &'p Service,
-    pub traits: ServiceTraits,
+    pub traits: &'p ServiceTraits,
     pub slot: Slot,
-    pub gate: Gate,
-    /// Parents of its namespaces, by service.
-    pub parents: Vec<(String, Target)>,
+    pub gate: &'p Gate,
+    /// Parents of its namespaces, by service; `None` while one isn't there.
+    pub parents: Option<&'p [(String, Target)]>,
     /// Hash that its container must carry; `None` when a parent is yet to be made.
-    pub hash: Option<String>,
+    pub hash: Option<&'p str>,
 }
 
 impl SlotPlan<'_> {
@@ -35,52 +35,51 @@ pub(super) struct SlotState {
     pub running: bool,
     pub ready: bool,
     pub completed: bool,
+    /// It waits for something that comes by itself.
+    pub pending: bool,
     pub start: Option<StepId>,
     pub target: Option<Target>,
     pub report: SlotReport,
 }
 
 impl<'a> Planner<'a> {
-    pub(super) fn service(&mut self, name: &str) {
-        let Some(service) = self.desired.project.services.get(name) else { return };
-        let traits = self.desired.traits(name);
+    pub(super) fn service(&mut self, service: &'a Service) {
+        let name = service.name.as_str();
+        let default = ServiceTraits::default();
+        let traits = self.desired.services.get(name).unwrap_or(&default);
         let gate = self.gate(service);
         let found = self.parent_targets(service);
-        let hash = self.wanted_hash(service, &found);
+        let hash = self.wanted_hash(service, found.as_deref());
         let assignment = self.assign(service, hash.as_deref());
-        let mut state =
-            ServiceState { running: true, ready: true, completed: true, ..Default::default() };
-        if self.in_scope(name) {
+        if self.in_scope(name) && !self.memory.holds.contains_key(name) {
             for surplus in assignment.surplus {
-                self.retire(surplus, Cause::ScaledDown);
+                self.retire(surplus, Cause::ScaledDown, vec![]);
             }
         }
-        let scaled_to_zero = assignment.slots.is_empty();
+        let mut state = ServiceState {
+            up: true,
+            ready: true,
+            completed: true,
+            empty: assignment.slots.is_empty(),
+            pending: true,
+            ..ServiceState::default()
+        };
         for (slot, group) in assignment.slots {
             let plan = SlotPlan {
                 service,
-                traits: traits.clone(),
+                traits,
                 slot,
-                gate: gate.clone(),
-                parents: found.clone().unwrap_or_default(),
-                hash: hash.clone(),
+                gate: &gate,
+                parents: found.as_deref(),
+                hash: hash.as_deref(),
             };
-            let result = self.slot(&plan, &group, found.is_none());
-            if state.first.is_none() {
-                state.first.clone_from(&result.target);
-                state.first_start = result.start;
-                state.first_started = group.first().and_then(|c| c.started);
-            }
-            state.created = state.created.max(group.first().map(|c| c.created));
-            state.running &= result.running || result.completed;
-            state.ready &= result.ready || result.completed;
-            state.completed &= result.completed;
-            state.starts.extend(result.start);
+            let result = self.slot(&plan, &group);
+            state.add(&result, group.first().copied());
+            let checked = traits.probed || group.first().is_none_or(|c| c.checks_itself());
+            state.unchecked |= result.running && !checked;
             self.report.slots.insert(plan.slot, result.report);
         }
-        state.completed &= !scaled_to_zero;
-        state.down = !state.ready;
-        self.services.insert(name.to_owned(), state);
+        self.services.insert(name, state);
     }
 
     /// The containers whose namespaces this service shares; `None` while one isn't there.
@@ -94,10 +93,10 @@ impl<'a> Planner<'a> {
     fn wanted_hash(
         &self,
         service: &Service,
-        parents: &Option<Vec<(String, Target)>>,
+        parents: Option<&[(String, Target)]>,
     ) -> Option<String> {
         let mut ids = BTreeMap::new();
-        for (name, target) in parents.as_ref()? {
+        for (name, target) in parents? {
             match target {
                 Target::Existing(id) => ids.insert(name.clone(), id.0.clone()),
                 Target::Created(_) => return None,
@@ -106,12 +105,7 @@ impl<'a> Planner<'a> {
         Some(self.desired.bound_hash(service, &ids))
     }
 
-    fn slot(
-        &mut self,
-        plan: &SlotPlan<'_>,
-        group: &[&'a Container],
-        parents_missing: bool,
-    ) -> SlotState {
+    fn slot(&mut self, plan: &SlotPlan<'_>, group: &[&'a Container]) -> SlotState {
         let keeper = group.first().copied();
         let mut state = match keeper {
             Some(container) => self.as_observed(plan, container),
@@ -123,7 +117,7 @@ impl<'a> Planner<'a> {
         let resource = plan.resource();
         if self.memory.busy.contains(&resource) {
             self.note(resource, Standing::InProgress);
-            return state;
+            return SlotState { pending: true, ..state };
         }
         if let Some(why) = self.memory.holds.get(&plan.service.name) {
             self.note(resource, Standing::Held(why.clone()));
@@ -136,54 +130,71 @@ impl<'a> Planner<'a> {
         if !self.in_scope(&plan.service.name) {
             return state;
         }
-        if parents_missing {
+        match keeper.map(|c| c.state) {
+            Some(ContainerState::Removing) => {
+                return self.wait(plan, state, Standing::WaitingOn("removal".into()));
+            }
+            Some(ContainerState::Unknown) => {
+                let what = "the engine names a state that we don't know".into();
+                return self.wait(plan, state, Standing::Blocked(what));
+            }
+            _ => {}
+        }
+        if plan.parents.is_none() {
             let what = format!("{} created", parents(plan.service).join(", "));
             return self.wait(plan, state, Standing::WaitingOn(what));
         }
-        if self.job_is_done(plan, keeper) {
-            return SlotState {
-                completed: true,
-                report: SlotReport {
-                    status: SlotStatus::Completed,
-                    container: keeper.map(|c| c.id.clone()),
-                    ..SlotReport::default()
-                },
-                ..state
-            };
+        let drift = keeper.and_then(|c| self.drift(plan, c));
+        if drift.is_none() && self.has_ended_well(plan, keeper) {
+            return self.completed(plan, group, state);
         }
-        let Some(keeper) = keeper else { return self.create(plan, state) };
-        match self.drift(plan, keeper) {
-            Some(cause) => self.replace(plan, keeper, &group[1..], cause, state),
-            None => self.keep(plan, keeper, &group[1..], state),
+        match (keeper, drift) {
+            (None, _) => self.create(plan, state),
+            (Some(old), Some(cause)) => self.replace(plan, old, group, cause, state),
+            (Some(container), None) => self.keep(plan, container, group, state),
         }
     }
 
-    /// A job runs once for each configuration and image.
-    fn job_is_done(&self, plan: &SlotPlan<'_>, keeper: Option<&Container>) -> bool {
+    /// Whether there is nothing left to run: a job, once for each configuration and image, or a
+    /// process that `on-failure` lets end.
+    fn has_ended_well(&self, plan: &SlotPlan<'_>, keeper: Option<&Container>) -> bool {
+        let ended = keeper.is_some_and(|c| {
+            c.state == ContainerState::Exited && c.started.is_some() && c.exit_code == Some(0)
+        });
         if !plan.traits.job {
-            return false;
+            return ended && matches!(plan.service.restart, RestartPolicy::OnFailure(_));
         }
-        let hash = plan.hash.as_deref();
         let image = plan.service.image.as_deref().and_then(|r| self.image_id(r));
         let remembered =
-            self.memory.jobs.get(&plan.service.name).is_some_and(|(h, i)| {
-                Some(h.as_str()) == hash && image.is_none_or(|image| image == i)
+            self.memory.jobs.get(&plan.service.name).is_some_and(|(hash, job_image)| {
+                plan.hash == Some(hash) && image.is_none_or(|image| image == job_image)
             });
-        let shown = keeper.is_some_and(|c| {
-            c.state == ContainerState::Exited
-                && c.started.is_some()
-                && c.exit_code == Some(0)
-                && self.drift(plan, c).is_none()
-        });
-        remembered || shown
+        let runs = keeper.is_some_and(Container::is_live);
+        ended || remembered && !runs
+    }
+
+    fn completed(
+        &mut self,
+        plan: &SlotPlan<'_>,
+        group: &[&'a Container],
+        state: SlotState,
+    ) -> SlotState {
+        if group.len() > 1 && self.may_finish(&plan.slot, group) {
+            for leftover in &group[1..] {
+                self.retire(leftover, Cause::Leftover, vec![]);
+            }
+        }
+        let report = SlotReport { status: SlotStatus::Completed, ..state.report };
+        SlotState { completed: true, running: false, report, ..state }
     }
 
     /// How a slot stands if nothing is done to it.
     fn as_observed(&mut self, plan: &SlotPlan<'_>, container: &Container) -> SlotState {
-        let mut state = SlotState {
-            target: Some(Target::Existing(container.id.clone())),
-            ..SlotState::default()
-        };
+        let mut state = SlotState::default();
+        // What is about to go lends its namespaces to nobody.
+        if !matches!(container.state, ContainerState::Removing | ContainerState::Dead) {
+            state.target = Some(Target::Existing(container.id.clone()));
+        }
         state.report.container = Some(container.id.clone());
         state.report.status = match container.state {
             ContainerState::Running => {
@@ -207,7 +218,7 @@ impl<'a> Planner<'a> {
     pub(super) fn judge(&self, plan: &SlotPlan<'_>, container: &Container) -> Verdict {
         let probe = self.observed.probes.get(&plan.slot);
         let policy = self.desired.policy.readiness;
-        judge(policy, plan.service, &plan.traits, container, probe, self.now)
+        judge(policy, plan.service, plan.traits, container, probe, self.now)
     }
 
     /// Notes why a slot isn't touched.
@@ -217,9 +228,10 @@ impl<'a> Planner<'a> {
         mut state: SlotState,
         standing: Standing,
     ) -> SlotState {
-        if !state.running {
+        if !state.running && state.report.status != SlotStatus::Paused {
             state.report.status = SlotStatus::Waiting;
         }
+        state.pending = matches!(standing, Standing::WaitingOn(_));
         state.report.message = standing.to_string();
         self.note(plan.resource(), standing);
         state
@@ -238,53 +250,30 @@ impl<'a> Planner<'a> {
             last: backoff.last.clone(),
         })
     }
+}
 
-    /// A container that stays as it is: its leftovers, its name, its endpoints, its process.
-    fn keep(
-        &mut self,
-        plan: &SlotPlan<'_>,
-        container: &'a Container,
-        leftovers: &[&'a Container],
-        state: SlotState,
-    ) -> SlotState {
-        let Some(mut before) = self.clear_leftovers(plan, leftovers) else {
-            let what = "an unfinished replacement by another tool".into();
-            return self.wait(plan, state, Standing::WaitingOn(what));
-        };
-        before.extend(self.settle_name(plan, container, &before));
-        if let Some(standing) = self.networks_blocked(plan.service) {
-            return self.wait(plan, state, standing);
+impl ServiceState {
+    /// Counts one more slot in, the first one first.
+    fn add(&mut self, slot: &SlotState, keeper: Option<&Container>) {
+        if self.first.is_none() {
+            self.first.clone_from(&slot.target);
+            self.first_start = slot.start;
+            self.first_started = keeper.filter(|_| slot.running).and_then(|c| c.started);
+            self.first_created = keeper.map(|c| c.created);
         }
-        let Some(attached) = self.endpoints(plan.service, &plan.slot, container) else {
-            return SlotState {
-                report: SlotReport { message: "network blocked".into(), ..state.report },
-                ..state
-            };
-        };
-        before.extend(attached);
-        match container.state {
-            ContainerState::Running => self.keep_running(plan, container, before, state),
-            ContainerState::Paused if self.desired.policy.unpause => {
-                let op = Op::Unpause { container: container.id.clone() };
-                let start = self.push(plan.resource(), op, Cause::Paused, before);
-                SlotState { start: Some(start), ..state }
-            }
-            ContainerState::Paused => {
-                self.wait(plan, state, Standing::Held("paused by hand".into()))
-            }
-            ContainerState::Restarting => {
-                self.wait(plan, state, Standing::WaitingOn("engine restart".into()))
-            }
-            ContainerState::Removing => {
-                self.wait(plan, state, Standing::WaitingOn("removal".into()))
-            }
-            ContainerState::Unknown => {
-                let what = "the engine names a state that we don't know".into();
-                self.wait(plan, state, Standing::Blocked(what))
-            }
-            ContainerState::Created | ContainerState::Exited | ContainerState::Dead => {
-                self.start(plan, container, before, state)
-            }
-        }
+        let up = slot.running || slot.completed || slot.start.is_some();
+        self.up &= up;
+        self.pending &= up || slot.pending;
+        self.ready &= slot.ready || slot.completed;
+        self.completed &= slot.completed;
+        self.unhealthy |= slot.report.status == SlotStatus::Unhealthy;
+        self.starts.extend(slot.start);
+    }
+}
+
+impl Container {
+    /// Docker checks its health, or nobody has asked yet whether it does.
+    const fn checks_itself(&self) -> bool {
+        self.has_healthcheck || !self.inspected
     }
 }

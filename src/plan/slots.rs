@@ -1,6 +1,7 @@
 //! Which container stands for which slot, and which are too many.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Planner;
 use crate::compose::types::Service;
@@ -24,20 +25,19 @@ impl<'a> Planner<'a> {
             }
         }
         let scale = service.scale as usize;
-        let mut numbers: Vec<u32> = groups.keys().copied().take(scale).collect();
-        let mut next = 1;
+        let mut numbers: BTreeSet<u32> = groups.keys().copied().take(scale).collect();
+        let mut unused = 1..;
         while numbers.len() < scale {
-            if !numbers.contains(&next) {
-                numbers.push(next);
-            }
-            next += 1;
+            numbers.extend(unused.next());
         }
-        numbers.sort_unstable();
+        let wanted_image = service.image.as_deref().and_then(|r| self.image_id(r));
         let slots = numbers
             .into_iter()
             .map(|number| {
                 let mut group = groups.remove(&number).unwrap_or_default();
-                group.sort_by_key(|c| std::cmp::Reverse(rank(c, wanted_hash)));
+                if group.len() > 1 {
+                    group.sort_by_key(|c| Reverse(rank(c, wanted_hash, wanted_image)));
+                }
                 let slot = Slot {
                     project: self.desired.project.name.clone(),
                     service: service.name.clone(),
@@ -50,11 +50,18 @@ impl<'a> Planner<'a> {
     }
 }
 
-/// The better a container can stand for its slot, the higher.
-fn rank<'c>(container: &'c Container, wanted_hash: Option<&str>) -> impl Ord + use<'c> {
+/// The better a container can stand for its slot, the higher. Of two that fit, the live one: the
+/// other would only interrupt the service.
+fn rank<'c>(
+    container: &'c Container,
+    hash: Option<&str>,
+    image: Option<&str>,
+) -> impl Ord + use<'c> {
     let usable = !matches!(container.state, ContainerState::Removing | ContainerState::Dead);
-    let matches = wanted_hash.is_some() && container.config_hash.as_deref() == wanted_hash;
-    (usable, matches, container.created, container.id.0.as_str())
+    let fits = hash.is_some()
+        && container.config_hash.as_deref() == hash
+        && image.is_none_or(|i| i == container.image_id);
+    (usable, fits, container.is_live(), container.created, container.id.0.as_str())
 }
 
 /// The name that a slot's container has in Compose.

@@ -1,5 +1,7 @@
 //! Volumes: created when absent, never replaced, never removed.
 
+use std::collections::BTreeMap;
+
 use super::step::{Cause, Op, Resource, StepId};
 use super::{Planner, Standing, SupplyState};
 use crate::compose::types::{MountKind, Service, Volume};
@@ -8,13 +10,23 @@ use crate::observed::labels;
 impl Planner<'_> {
     pub(super) fn volumes(&mut self) {
         let project = &self.desired.project;
+        let mut users: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for service in project.services.values().filter(|s| self.in_scope(&s.name)) {
+            for key in volume_keys(service) {
+                users.entry(key).or_default().push(&service.name);
+            }
+        }
+        let everything = self.scope.is_none();
         for (key, volume) in &project.volumes {
-            let state = self.volume(volume);
-            self.volumes.insert(key.clone(), state);
+            let used_by = users.get(key.as_str());
+            if everything || used_by.is_some() {
+                let state = self.volume(volume, used_by.map_or(&[], Vec::as_slice));
+                self.volumes.insert(key, state);
+            }
         }
     }
 
-    fn volume(&mut self, volume: &Volume) -> SupplyState {
+    fn volume(&mut self, volume: &Volume, users: &[&str]) -> SupplyState {
         let resource = Resource::Volume(volume.name.clone());
         if self.memory.busy.contains(&resource) {
             self.note(resource, Standing::InProgress);
@@ -47,19 +59,19 @@ impl Planner<'_> {
             return SupplyState::Blocked("the volume could not be created".into());
         }
         let op = Op::CreateVolume { key: volume.key.clone() };
-        SupplyState::Coming(self.push(resource, op, Cause::Missing, vec![]))
+        let Some(user) = users.iter().find(|u| self.memory.applied.contains_key(**u)) else {
+            return SupplyState::Coming(self.push(resource, op, Cause::Missing, vec![]));
+        };
+        let what = format!("was removed, and its data with it; {user} starts with an empty one");
+        self.note(resource.clone(), Standing::Notice(what));
+        SupplyState::Coming(self.push(resource, op, Cause::DeletedElsewhere, vec![]))
     }
 
     fn volumes_of<'s>(
         &self,
         service: &'s Service,
     ) -> impl Iterator<Item = (&'s str, &SupplyState)> {
-        service
-            .mounts
-            .iter()
-            .filter(|m| m.kind == MountKind::Volume)
-            .filter_map(|m| m.source.as_deref())
-            .filter_map(|key| self.volumes.get(key).map(|state| (key, state)))
+        volume_keys(service).filter_map(|key| self.volumes.get(key).map(|state| (key, state)))
     }
 
     /// Volumes that a service needs and that can't be had, with the reason.
@@ -80,4 +92,10 @@ impl Planner<'_> {
             })
             .collect()
     }
+}
+
+/// Keys of the named volumes that a service mounts.
+fn volume_keys(service: &Service) -> impl Iterator<Item = &str> {
+    let volumes = service.mounts.iter().filter(|m| m.kind == MountKind::Volume);
+    volumes.filter_map(|m| m.source.as_deref())
 }

@@ -13,10 +13,11 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, ErrorCode, Row, params};
 
+use super::file::{SetAside, connect, set_aside};
 use super::rows::{
     Backoff, Completion, Generation, Intent, IntentId, JobRun, Outcome, Recalled, Unfinished,
 };
-use super::{schema, state_dir};
+use super::schema;
 use crate::clock::{Clock, Timestamp};
 use crate::observed::Slot;
 
@@ -103,15 +104,6 @@ impl From<rusqlite::Error> for JournalError {
             _ => Self::Sql(error),
         }
     }
-}
-
-/// A damaged database was moved out of the way; holds, backoff and budgets start anew.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SetAside {
-    /// Where the damaged file is now.
-    pub kept_as: PathBuf,
-    /// What was wrong with it.
-    pub reason: String,
 }
 
 /// The open journal. Use it from one thread; [`super::Handle`] does.
@@ -215,8 +207,8 @@ impl Journal {
     /// [`JournalError::NoSuchIntent`], or nothing could be written.
     pub fn end(&mut self, id: IntentId, outcome: &Outcome) -> Result<(), JournalError> {
         let at = self.clock.now().wall.0;
-        let done = self
-            .db
+        let tx = self.db.transaction()?;
+        let done = tx
             .prepare_cached(
                 "INSERT INTO outcomes (intent, at, result, reason, message, object)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6)
@@ -234,14 +226,16 @@ impl Journal {
             ]);
         match done {
             Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
-                Err(JournalError::NoSuchIntent(id))
+                return Err(JournalError::NoSuchIntent(id));
             }
-            Err(error) => Err(error.into()),
-            Ok(_) => {
-                self.pruned_now_and_then();
-                Ok(())
-            }
+            done => done?,
+        };
+        if outcome.result != Completion::Unknown {
+            tx.prepare_cached("UPDATE intents SET open = 0 WHERE id = ?1")?.execute([id.0])?;
         }
+        tx.commit()?;
+        self.pruned_now_and_then();
+        Ok(())
     }
 
     /// How an intent ended; `None` while it hasn't.
@@ -270,11 +264,9 @@ impl Journal {
     /// The database can't be read.
     pub fn unfinished(&self, engine: &str) -> Result<Vec<Unfinished>, JournalError> {
         let mut rows = self.db.prepare_cached(
-            "SELECT i.id, i.at, i.engine, i.project, i.service, i.number, i.kind, i.name, i.op,
-                    i.cause, i.generation, i.container, i.boot_id
-             FROM intents i LEFT JOIN outcomes o ON o.intent = i.id
-             WHERE i.engine = ?1 AND (o.intent IS NULL OR o.result = 'unknown')
-             ORDER BY i.id LIMIT ?2",
+            "SELECT id, at, engine, project, service, number, kind, name, op, cause, generation,
+                    container, boot_id
+             FROM intents WHERE open = 1 AND engine = ?1 ORDER BY id LIMIT ?2",
         )?;
         let found = rows.query_map(params![engine, READ_LIMIT], unfinished)?;
         Ok(found.collect::<Result<_, _>>()?)
@@ -417,9 +409,8 @@ impl Journal {
         // Only the oldest rows are looked at, so a step costs the same however large the table.
         let intents = self.db.execute(
             "DELETE FROM intents WHERE id IN (
-                SELECT id FROM (SELECT id, at FROM intents ORDER BY id LIMIT ?1) AS oldest
-                WHERE at < ?2 OR (id <= (SELECT max(id) FROM intents) - ?3
-                    AND id IN (SELECT intent FROM outcomes WHERE result <> 'unknown')))",
+                SELECT id FROM (SELECT id, at, open FROM intents ORDER BY id LIMIT ?1)
+                WHERE at < ?2 OR (open = 0 AND id <= (SELECT max(id) FROM intents) - ?3))",
             params![PRUNE_STEP, now - INTENT_AGE, INTENT_ROWS],
         )?;
         let events = self.db.execute(
@@ -470,46 +461,6 @@ fn unfinished(row: &Row<'_>) -> rusqlite::Result<Unfinished> {
             boot_id: row.get(12)?,
         },
     })
-}
-
-fn connect(path: &Path) -> Result<Connection, JournalError> {
-    let unusable = |error: state_dir::StateDirError| JournalError::Io { reason: error.to_string() };
-    // SQLite gives its side files the mode of the main one.
-    state_dir::open_private(path, "open", |o| o.create(true).truncate(false)).map_err(unusable)?;
-    // A clean end removes the log; one that is left over has seen a crash.
-    let crashed = side_file(path, "-wal").metadata().is_ok_and(|m| m.len() > 0);
-    let db = schema::connect(path)?;
-    if crashed {
-        schema::check(&db)?;
-    }
-    Ok(db)
-}
-
-fn set_aside(path: &Path, at: Timestamp, reason: String) -> Result<SetAside, JournalError> {
-    let mut kept_as = side_file(path, &format!(".corrupt-{}", at.0));
-    let mut more = 1;
-    while kept_as.symlink_metadata().is_ok() {
-        more += 1;
-        kept_as = side_file(path, &format!(".corrupt-{}-{more}", at.0));
-    }
-    for suffix in ["", "-wal", "-shm"] {
-        let from = side_file(path, suffix);
-        match std::fs::rename(&from, side_file(&kept_as, suffix)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(JournalError::Io {
-                    reason: format!("{} can't be set aside: {error}", from.display()),
-                });
-            }
-            _ => {}
-        }
-    }
-    Ok(SetAside { kept_as, reason })
-}
-
-fn side_file(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
 }
 
 /// At most [`TEXT_LIMIT`] bytes, cut between characters.

@@ -206,8 +206,8 @@ fn old_rows_go_and_unfinished_intents_stay() {
     for n in 0..(INTENT_ROWS + 700) {
         tx.execute(
             "INSERT INTO intents (at, engine, project, service, number, kind, name, op, cause,
-                generation, container, boot_id)
-             VALUES (?1, 'E', 'p', '', 0, 'network', ?2, '', '', '', '', '')",
+                generation, container, boot_id, open)
+             VALUES (?1, 'E', 'p', '', 0, 'network', ?2, '', '', '', '', '', 0)",
             params![desk.clock.now().wall.0, n.to_string()],
         )
         .expect("inserts");

@@ -5,6 +5,7 @@
 //! async code await a committed write without blocking the runtime.
 
 pub mod events;
+mod file;
 mod handle;
 pub mod journal;
 pub mod rows;
@@ -12,8 +13,9 @@ mod schema;
 pub mod state_dir;
 
 pub use events::EventQuery;
+pub use file::SetAside;
 pub use handle::{Handle, Keeper, StoreError};
-pub use journal::{Journal, JournalError, SetAside};
+pub use journal::{Journal, JournalError};
 pub use rows::{
     Backoff, Completion, EventKind, EventRecord, Generation, Intent, IntentId, JobRun, NewEvent,
     Outcome, Recalled, Unfinished,

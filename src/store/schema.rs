@@ -40,8 +40,10 @@ const TABLES: &str = "
         cause TEXT NOT NULL,
         generation TEXT NOT NULL,
         container TEXT NOT NULL,
-        boot_id TEXT NOT NULL
+        boot_id TEXT NOT NULL,
+        open INTEGER NOT NULL DEFAULT 1
     ) STRICT;
+    CREATE INDEX intents_open ON intents (engine, id) WHERE open = 1;
     CREATE TABLE outcomes (
         intent INTEGER PRIMARY KEY REFERENCES intents (id) ON DELETE CASCADE,
         at INTEGER NOT NULL,

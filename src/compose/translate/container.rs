@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use super::BindContext;
 use super::error::TranslateError;
 use super::fields::Fields;
 use super::scalar;
@@ -11,15 +12,13 @@ use crate::compose::types::{Project, Service};
 
 type Result<T> = std::result::Result<T, TranslateError>;
 
-/// Ports in one `expose` entry; more is a mistake.
-const MOST_PORTS: u32 = 65_536;
-
 /// Everything but `HostConfig` and `NetworkingConfig`.
 pub(super) fn configuration(
     project: &Project,
     service: &Service,
     fields: &mut Fields<'_>,
     labels: &BTreeMap<String, String>,
+    context: &BindContext<'_>,
 ) -> Result<Map<String, Value>> {
     let mut body = super::networking::object(json!({
         "Hostname": fields.string("hostname")?,
@@ -31,7 +30,7 @@ pub(super) fn configuration(
         "Tty": fields.flag("tty")?,
         "OpenStdin": fields.flag("stdin_open")?,
         "StdinOnce": false,
-        "Env": environment(fields)?,
+        "Env": environment(fields, context)?,
         "Cmd": fields.strings("command")?,
         "Image": image_name(project, service),
         "Volumes": null,
@@ -67,9 +66,14 @@ pub(super) fn image_name(project: &Project, service: &Service) -> String {
 }
 
 /// `NAME=value`, and `NAME` alone for a variable without a value. Sorted.
-fn environment(fields: &mut Fields<'_>) -> Result<Option<Vec<String>>> {
-    let mut entries = Vec::new();
-    for (name, value) in fields.map("environment")?.into_iter().flatten() {
+fn environment(fields: &mut Fields<'_>, context: &BindContext<'_>) -> Result<Option<Vec<String>>> {
+    let own = fields.map("environment")?;
+    let added = context.proxy_environment.iter();
+    let mut entries: Vec<String> = added
+        .filter(|(name, _)| own.is_none_or(|own| !own.contains_key(*name)))
+        .map(|(name, value)| format!("{name}={}", value.expose()))
+        .collect();
+    for (name, value) in own.into_iter().flatten() {
         if value.is_null() {
             entries.push(name.clone());
             continue;
@@ -132,7 +136,7 @@ fn exposed_ports(fields: &mut Fields<'_>) -> Result<Map<String, Value>> {
         if first > last {
             return Err(TranslateError::invalid(at, format!("'{entry}' ends before it starts")));
         }
-        for port in (first..=last).take(MOST_PORTS as usize) {
+        for port in first..=last {
             ports.insert(format!("{port}/{}", protocol.to_ascii_lowercase()), json!({}));
         }
     }

@@ -70,6 +70,9 @@ pub struct BindContext<'a> {
     pub images: &'a BTreeMap<String, String>,
     /// Text of seccomp profiles by absolute path.
     pub seccomp_profiles: &'a BTreeMap<PathBuf, String>,
+    /// Variables that Docker's client adds to every container (`proxies` in its `config.json`).
+    /// The service's own win, and the hash knows nothing of them.
+    pub proxy_environment: &'a BTreeMap<String, Sensitive<String>>,
     /// The service hash of a canonical service.
     pub hash: &'a dyn Fn(&Map<String, Value>) -> String,
 }
@@ -145,7 +148,7 @@ pub fn bind(
 
     let bound = labels::Bound { canonical: &canonical, hash: &hash, number, image_id };
     let labels = labels::container_labels(project, service, &mut fields, &bound, context)?;
-    let mut body = container::configuration(project, service, &mut fields, &labels)?;
+    let mut body = container::configuration(project, service, &mut fields, &labels, context)?;
     let mut by_target = mounts::service_mounts(project, &mut fields, context)?;
     let files = files::add_files(project, &mut fields, &mut by_target, &mut warnings)?;
     if !files.is_empty() && fields.flag("read_only")? {

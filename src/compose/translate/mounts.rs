@@ -41,10 +41,20 @@ pub(super) struct Mount {
 #[derive(Clone)]
 struct BindString {
     options: String,
-    /// The string can say all of it.
-    complete: bool,
-    /// The source is a host path or one of the project's volumes.
-    sourced: bool,
+    /// It says everything about a bind.
+    says_bind: bool,
+    /// It says everything about a volume.
+    says_volume: bool,
+}
+
+/// What one entry says under `bind`, `volume`, `tmpfs` and `image`. Only what fits the entry's
+/// type is sent, but the bind string mixes the first two.
+struct Options {
+    string: BindString,
+    bind: Option<Map<String, Value>>,
+    volume: Option<Map<String, Value>>,
+    tmpfs: Option<Map<String, Value>>,
+    image: Option<Map<String, Value>>,
 }
 
 /// Mounts by path in the container; a later one takes the place of an earlier.
@@ -106,7 +116,7 @@ fn kept_mounts(
             kind: old.kind.clone(),
             source: source.clone(),
             read_only: !old.rw,
-            string: string.map(|string| BindString { sourced, ..string }),
+            string: string.filter(|_| sourced),
             ..Mount::default()
         };
         kept.insert(old.destination.clone(), mount);
@@ -127,42 +137,35 @@ fn service_mount(
     let mut source = entry.string("source")?;
     let target = entry.string("target")?;
     let read_only = entry.flag("read_only")?;
-    let mut options = Map::new();
-    let mut string = None;
-    match kind.as_str() {
+    let consistency = entry.string("consistency")?;
+    let options = options(&mut entry, read_only)?;
+    let chosen = match kind.as_str() {
         "bind" => {
             source = absolute(project, &source);
-            string = Some(bind_options(&mut entry, read_only, &mut options)?);
+            ("BindOptions", options.bind)
         }
         "volume" => {
-            let complete = volume_options(&mut entry, &mut options)?;
             if let Some(volume) = project.volumes.get(&source) {
                 source.clone_from(&volume.name);
             }
-            let sourced = is_project_volume(project, &source);
-            let options = bind_words(&mut entry, read_only)?;
-            string = Some(BindString { options, complete, sourced });
+            ("VolumeOptions", options.volume)
         }
-        "tmpfs" => tmpfs_options(&mut entry, &mut options)?,
+        "tmpfs" => ("TmpfsOptions", options.tmpfs),
         "image" if api < IMAGE_MOUNTS => {
             return Err(TranslateError::NeedsApi { at: entry.path("type"), needed: IMAGE_MOUNTS });
         }
-        "image" => {
-            if let Some(mut image) = entry.object("image")? {
-                let mut body = Map::new();
-                insert_text(&mut body, "Subpath", image.string("subpath")?);
-                image.finish()?;
-                options.insert("ImageOptions".into(), Value::Object(body));
-            }
-        }
-        "npipe" | "cluster" => {}
+        "image" => ("ImageOptions", options.image),
+        "npipe" | "cluster" => ("", None),
         _ => return Err(TranslateError::Unsupported { at: entry.path("type") }),
-    }
-    let consistency = entry.string("consistency")?;
-    // Compose warns of options of another kind of mount, and sends none.
-    entry.ignore(&["bind", "volume", "tmpfs", "image"]);
+    };
     entry.finish()?;
-    Ok((target, Mount { kind, source, read_only, consistency, options, string }))
+    let body = |(name, body): (&str, Option<_>)| {
+        body.map(|body| (name.to_owned(), Value::Object(body))).into_iter().collect()
+    };
+    // An anonymous volume has no name for a string, but may take over one that has.
+    let sourced = kind == "bind" || source.is_empty() || is_project_volume(project, &source);
+    let string = Some(options.string).filter(|_| sourced);
+    Ok((target, Mount { kind, source, read_only, consistency, options: body(chosen), string }))
 }
 
 /// The loader has made sources absolute; one that isn't starts from the project's folder.
@@ -173,81 +176,72 @@ pub(super) fn absolute(project: &Project, source: &str) -> String {
     project.working_dir.join(source).display().to_string()
 }
 
-/// The options of a bind string: access, then SELinux label and propagation.
-fn bind_words(entry: &mut Fields<'_>, read_only: bool) -> Result<String> {
+fn options(entry: &mut Fields<'_>, read_only: bool) -> Result<Options> {
     let mut words = vec![if read_only { "ro" } else { "rw" }.to_owned()];
+    let (mut says_bind, mut says_volume) = (true, true);
+    let mut out = Options {
+        string: BindString { options: String::new(), says_bind, says_volume },
+        bind: None,
+        volume: None,
+        tmpfs: None,
+        image: None,
+    };
     if let Some(mut bind) = entry.object("bind")? {
-        words.extend([bind.string("selinux")?, bind.string("propagation")?]);
+        let create = bind.optional_flag("create_host_path")?.unwrap_or(true);
+        let (propagation, recursive) = (bind.string("propagation")?, bind.string("recursive")?);
+        words.extend([bind.string("selinux")?, propagation.clone()]);
+        bind.finish()?;
+        says_bind = create && propagation.is_empty() && recursive.is_empty();
+        out.bind = Some(bind_body(create, propagation, &recursive));
+    }
+    if let Some(mut volume) = entry.object("volume")? {
+        let labels = volume.string_map("labels")?.filter(|labels| !labels.is_empty());
+        let (no_copy, subpath) = (volume.flag("nocopy")?, volume.string("subpath")?);
+        volume.finish()?;
+        says_volume = labels.is_none() && !no_copy && subpath.is_empty();
+        let mut body = Map::new();
+        if no_copy {
+            words.push("nocopy".into());
+            body.insert("NoCopy".into(), true.into());
+        }
+        body.extend(labels.map(|labels| ("Labels".to_owned(), json!(labels))));
+        insert_text(&mut body, "Subpath", subpath);
+        out.volume = Some(body);
+    }
+    if let Some(mut tmpfs) = entry.object("tmpfs")? {
+        let mut body = Map::new();
+        for (key, name) in [("size", "SizeBytes"), ("mode", "Mode")] {
+            let amount = tmpfs.integer(key)?;
+            body.extend((amount != 0).then(|| (name.to_owned(), amount.into())));
+        }
+        tmpfs.finish()?;
+        out.tmpfs = Some(body);
+    }
+    if let Some(mut image) = entry.object("image")? {
+        let mut body = Map::new();
+        insert_text(&mut body, "Subpath", image.string("subpath")?);
+        image.finish()?;
+        out.image = Some(body);
     }
     words.retain(|word| !word.is_empty());
-    Ok(words.join(","))
+    out.string = BindString { options: words.join(","), says_bind, says_volume };
+    Ok(out)
 }
 
-fn bind_options(
-    entry: &mut Fields<'_>,
-    read_only: bool,
-    options: &mut Map<String, Value>,
-) -> Result<BindString> {
-    let words = bind_words(entry, read_only)?;
-    let mut complete = true;
-    if let Some(mut bind) = entry.object("bind")? {
-        bind.ignore(&["selinux"]);
-        let create = bind.optional_flag("create_host_path")?.unwrap_or(true);
-        let propagation = bind.string("propagation")?;
-        let recursive = bind.string("recursive")?;
-        bind.finish()?;
-        complete = create && propagation.is_empty() && recursive.is_empty();
-        let mut body = Map::new();
-        insert_text(&mut body, "Propagation", propagation);
-        if create {
-            body.insert("CreateMountpoint".into(), true.into());
-        }
-        let flag = match recursive.as_str() {
-            "disabled" => Some("NonRecursive"),
-            "writable" => Some("ReadOnlyNonRecursive"),
-            "readonly" => Some("ReadOnlyForceRecursive"),
-            _ => None,
-        };
-        if let Some(flag) = flag {
-            body.insert(flag.into(), true.into());
-        }
-        options.insert("BindOptions".into(), Value::Object(body));
-    }
-    Ok(BindString { options: words, complete, sourced: true })
-}
-
-/// True when a bind string can say it all.
-fn volume_options(entry: &mut Fields<'_>, options: &mut Map<String, Value>) -> Result<bool> {
-    let Some(mut volume) = entry.object("volume")? else { return Ok(true) };
-    let labels = volume.string_map("labels")?.filter(|labels| !labels.is_empty());
-    let no_copy = volume.flag("nocopy")?;
-    let subpath = volume.string("subpath")?;
-    volume.finish()?;
+fn bind_body(create: bool, propagation: String, recursive: &str) -> Map<String, Value> {
     let mut body = Map::new();
-    let plain = labels.is_none() && !no_copy && subpath.is_empty();
-    if no_copy {
-        body.insert("NoCopy".into(), true.into());
+    insert_text(&mut body, "Propagation", propagation);
+    if create {
+        body.insert("CreateMountpoint".into(), true.into());
     }
-    if let Some(labels) = labels {
-        body.insert("Labels".into(), json!(labels));
-    }
-    insert_text(&mut body, "Subpath", subpath);
-    options.insert("VolumeOptions".into(), Value::Object(body));
-    Ok(plain)
-}
-
-fn tmpfs_options(entry: &mut Fields<'_>, options: &mut Map<String, Value>) -> Result<()> {
-    let Some(mut tmpfs) = entry.object("tmpfs")? else { return Ok(()) };
-    let mut body = Map::new();
-    for (key, name) in [("size", "SizeBytes"), ("mode", "Mode")] {
-        let amount = tmpfs.integer(key)?;
-        if amount != 0 {
-            body.insert(name.into(), amount.into());
-        }
-    }
-    tmpfs.finish()?;
-    options.insert("TmpfsOptions".into(), Value::Object(body));
-    Ok(())
+    let flag = match recursive {
+        "disabled" => Some("NonRecursive"),
+        "writable" => Some("ReadOnlyNonRecursive"),
+        "readonly" => Some("ReadOnlyForceRecursive"),
+        _ => None,
+    };
+    body.extend(flag.map(|flag| (flag.to_owned(), true.into())));
+    body
 }
 
 fn insert_text(body: &mut Map<String, Value>, key: &str, text: String) {
@@ -260,11 +254,16 @@ fn insert_text(body: &mut Map<String, Value>, key: &str, text: String) {
 pub(super) fn divided(by_target: ByTarget) -> Mounts {
     let mut out = Mounts::default();
     for (target, mount) in by_target {
-        match &mount.string {
-            Some(string) if string.complete && string.sourced => {
+        let says_all = |string: &&BindString| match mount.kind.as_str() {
+            "bind" => string.says_bind,
+            "volume" => string.says_volume && !mount.source.is_empty(),
+            _ => false,
+        };
+        match mount.string.as_ref().filter(says_all) {
+            Some(string) => {
                 out.binds.push(format!("{}:{target}:{}", mount.source, string.options));
             }
-            _ => out.mounts.push(mount_body(target, mount)),
+            None => out.mounts.push(mount_body(target, mount)),
         }
     }
     out.binds.sort();

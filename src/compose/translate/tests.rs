@@ -1,15 +1,13 @@
 //! Compares every recorded payload (`tests/compose/payloads`) with ours.
 
-use std::fs;
+mod fixture;
+
 use std::path::Path;
 
 use serde_json::json;
-use sha2::{Digest, Sha256};
 
 use super::*;
-use crate::compose::types::{FileObject, Network, Volume};
-
-const PAYLOADS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/compose/payloads");
+use fixture::{Case, PAYLOADS, cases, named, read, replaced};
 
 /// What we refuse, and where. Compose refuses the first group too.
 const REFUSED: &[(&str, &str)] = &[
@@ -19,6 +17,8 @@ const REFUSED: &[(&str, &str)] = &[
     ("64-interface-name", "services.web.networks.default.interface_name"),
     ("65-external-secret", "secrets.s.external"),
     ("72-mac-mismatch", "services.web.mac_address"),
+    ("91-image-mount-api-147", "services.web.volumes[0].type"),
+    ("93-interface-name-api-148", "services.web.networks.default.interface_name"),
     // Compose runs hooks, carries its own credentials, ignores a Windows option, and creates a
     // container that it can't start.
     ("58-hooks", "services.web.post_start"),
@@ -26,214 +26,6 @@ const REFUSED: &[(&str, &str)] = &[
     ("68-credential-spec", "services.web.credential_spec"),
     ("73-read-only-inline", "services.web.read_only"),
 ];
-
-/// Service attributes in the order of compose-go's structure, without those left out of hashes.
-const HASHED: &str = "annotations attach develop blkio_config cap_add cap_drop cgroup_parent cgroup
-    cpu_count cpu_percent cpu_period cpu_quota cpu_rt_period cpu_rt_runtime cpus cpuset cpu_shares
-    command configs container_name credential_spec deploy device_cgroup_rules devices dns dns_opt
-    dns_search domainname entrypoint provider environment env_file expose external_links
-    extra_hosts group_add gpus hostname healthcheck image init ipc isolation labels label_file
-    links logging mem_limit mem_reservation memswap_limit mem_swappiness mac_address models
-    network_mode networks oom_kill_disable oom_score_adj pid pids_limit platform ports privileged
-    read_only restart runtime secrets security_opt shm_size stdin_open stop_grace_period
-    stop_signal storage_opt sysctls tmpfs tty ulimits use_api_socket user userns_mode uts volumes
-    volumes_from working_dir pre_start post_start pre_stop";
-
-/// One recorded project.
-struct Case {
-    name: String,
-    project: Project,
-    settings: Value,
-    creates: Vec<Value>,
-    images: BTreeMap<String, String>,
-}
-
-fn read(path: &Path) -> Value {
-    let text = fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
-}
-
-fn cases() -> Vec<Case> {
-    let mut folders: Vec<_> = fs::read_dir(PAYLOADS)
-        .expect("payloads are there")
-        .map(|entry| entry.expect("readable").path())
-        .filter(|path| path.join("canonical.json").exists())
-        .collect();
-    folders.sort();
-    assert!(folders.len() >= 70, "only {} payloads", folders.len());
-    folders.iter().map(|folder| case(folder)).collect()
-}
-
-fn case(folder: &Path) -> Case {
-    let name = folder.file_name().expect("a name").to_string_lossy().into_owned();
-    let settings = folder.join("case.json");
-    let settings = if settings.exists() { read(&settings) } else { json!({}) };
-    let project = project(&name, &read(&folder.join("canonical.json")), &settings);
-    let creates = read(&folder.join("create.json")).as_array().expect("a list").clone();
-    let zeros = format!("sha256:{}", "0".repeat(64));
-    let images = BTreeMap::from([("translate/empty:1".to_owned(), zeros)]);
-    Case { name, project, settings, creates, images }
-}
-
-/// Stands where the loader will: the typed fields that this module reads.
-fn project(name: &str, canonical: &Value, settings: &Value) -> Project {
-    let entries = |key: &str| {
-        let map = canonical[key].as_object().cloned().unwrap_or_default();
-        map.into_iter().map(|(key, value)| {
-            let value = value.as_object().cloned().unwrap_or_default();
-            (key, value)
-        })
-    };
-    let text = |map: &Map<String, Value>, key: &str| Some(map.get(key)?.as_str()?.to_owned());
-    let external = |map: &Map<String, Value>| map.get("external") == Some(&json!(true));
-    let working_dir = PathBuf::from("/tmp/payloads").join(name);
-    let file_object = |(key, map): (String, Map<String, Value>)| {
-        let environment = text(&map, "environment");
-        let value = environment.as_ref().map(|name| &settings["environment"][name]);
-        let content = value.and_then(|v| v.as_str().map(String::from));
-        let object = FileObject {
-            key: key.clone(),
-            name: text(&map, "name").unwrap_or_default(),
-            file: text(&map, "file").map(PathBuf::from),
-            environment,
-            content: content.or_else(|| text(&map, "content")).map(Sensitive::new),
-            external: external(&map),
-            canonical: map.into(),
-        };
-        (key, object)
-    };
-    Project {
-        name: canonical["name"].as_str().expect("a name").into(),
-        config_files: vec![working_dir.join("compose.yaml")],
-        working_dir,
-        services: entries("services")
-            .map(|(name, map)| {
-                let service = Service {
-                    name: name.clone(),
-                    image: text(&map, "image"),
-                    container_name: text(&map, "container_name"),
-                    canonical: map.into(),
-                    ..Service::default()
-                };
-                (name, service)
-            })
-            .collect(),
-        networks: entries("networks")
-            .map(|(key, map)| {
-                let network = Network {
-                    key: key.clone(),
-                    name: text(&map, "name").expect("a name"),
-                    external: external(&map),
-                    canonical: map.into(),
-                    ..Network::default()
-                };
-                (key, network)
-            })
-            .collect(),
-        volumes: entries("volumes")
-            .map(|(key, map)| {
-                let volume = Volume {
-                    key: key.clone(),
-                    name: text(&map, "name").expect("a name"),
-                    external: external(&map),
-                    canonical: map.into(),
-                    ..Volume::default()
-                };
-                (key, volume)
-            })
-            .collect(),
-        secrets: entries("secrets").map(file_object).collect(),
-        configs: entries("configs").map(file_object).collect(),
-        ..Project::default()
-    }
-}
-
-/// Compose's service hash of a canonical tree, independent of the one that the loader brings.
-fn service_hash(canonical: &Map<String, Value>) -> String {
-    let mut tree = Map::new();
-    for key in HASHED.split_whitespace() {
-        tree.extend(canonical.get(key).map(|value| (key.to_owned(), value.clone())));
-    }
-    if let Some(deploy) = tree.get_mut("deploy").and_then(Value::as_object_mut) {
-        deploy.shift_remove("replicas");
-    }
-    let mut text = Value::Object(tree).to_string();
-    for c in ['<', '>', '&', '\u{2028}', '\u{2029}'] {
-        text = text.replace(c, &format!("\\u{:04x}", u32::from(c)));
-    }
-    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-impl Case {
-    fn label<'a>(create: &'a Value, name: &str) -> &'a str {
-        create["body"]["Labels"][format!("com.docker.compose.{name}")].as_str().expect("a label")
-    }
-
-    fn parents(&self) -> ParentIds {
-        let mut ids = ParentIds::default();
-        for create in &self.creates {
-            let parent = Parent {
-                id: create["id"].as_str().expect("an ID").into(),
-                name: create["name"].as_str().expect("a name").into(),
-            };
-            ids.0.entry(Self::label(create, "service").into()).or_default().push(parent);
-        }
-        ids
-    }
-
-    fn api(&self) -> (u32, u32) {
-        let text = self.settings["api"].as_str().unwrap_or("1.41");
-        let (major, minor) = text.split_once('.').expect("a version");
-        (major.parse().expect("digits"), minor.parse().expect("digits"))
-    }
-
-    fn bind(
-        &self,
-        service: &Service,
-        number: u32,
-        replaces: Option<&Replaced>,
-    ) -> Result<Bound, TranslateError> {
-        let folder = &self.project.working_dir;
-        let args = self.settings["args"].as_array().into_iter().flatten();
-        let words: Vec<&str> = args.filter_map(Value::as_str).collect();
-        let env_files: Vec<PathBuf> = words
-            .windows(2)
-            .filter(|pair| pair[0] == "--env-file")
-            .map(|pair| folder.join(pair[1]))
-            .collect();
-        let files = self.settings["files"].as_object().into_iter().flatten();
-        let seccomp_profiles = files
-            .map(|(name, text)| (folder.join(name), text.as_str().expect("text").into()))
-            .collect();
-        let context = BindContext {
-            api: self.api(),
-            replaces,
-            env_files: &env_files,
-            images: &self.images,
-            seccomp_profiles: &seccomp_profiles,
-            hash: &service_hash,
-        };
-        let image_id = &self.images["translate/empty:1"];
-        bind(service, &self.project, &self.parents(), image_id, number, &context)
-    }
-}
-
-fn replaced(create: &Value) -> Option<Replaced> {
-    let old = create["replaces"].as_object()?;
-    let text = |mount: &Value, key: &str| mount[key].as_str().expect("text").to_owned();
-    let mounts = old["mounts"].as_array().expect("a list").iter();
-    let mounts = mounts
-        .map(|mount| observed::Mount {
-            kind: text(mount, "Type"),
-            name: text(mount, "Name"),
-            source: text(mount, "Source"),
-            destination: text(mount, "Destination"),
-            rw: mount["RW"] == json!(true),
-        })
-        .collect();
-    let id = old["id"].as_str().expect("an ID").into();
-    Some(Replaced { id, mounts, ..Replaced::default() })
-}
 
 /// The places where two trees differ.
 fn differences(at: &str, theirs: &Value, ours: &Value, out: &mut Vec<String>) {
@@ -266,7 +58,8 @@ fn container_bodies_equal_those_of_compose() {
             let service = &case.project.services[Case::label(create, "service")];
             let number = Case::label(create, "container-number").parse().expect("a number");
             let at = format!("{} {}", case.name, service.name);
-            let bound = match case.bind(service, number, replaced(create).as_ref()) {
+            let bound = match case.bind(service, number, replaced(create, &case.settings).as_ref())
+            {
                 Ok(bound) => bound,
                 Err(error) => {
                     wrong.push(format!("{at}: {error}"));
@@ -369,8 +162,7 @@ fn refusals_name_the_attribute() {
 
 #[test]
 fn inline_files_are_listed_for_copying() {
-    let cases = cases();
-    let case = cases.iter().find(|case| case.name == "52-secrets").expect("recorded");
+    let case = named("52-secrets");
     let service = &case.project.services["web"];
     let bound = case.bind(service, 1, None).expect("translates");
     let copied: Vec<_> = bound
@@ -449,9 +241,8 @@ fn an_attribute_that_nobody_reads_is_an_error_at_every_depth() {
 
 #[test]
 fn a_missing_parent_is_named() {
-    let cases = cases();
-    let case = cases.iter().find(|case| case.name == "26-shared-namespaces").expect("recorded");
-    let bare = Case { creates: Vec::new(), ..self::case(&Path::new(PAYLOADS).join(&case.name)) };
+    let mut bare = named("26-shared-namespaces");
+    bare.creates.clear();
     for (service, at) in [
         ("net", "services.net.network_mode"),
         ("ipc", "services.ipc.ipc"),
@@ -466,8 +257,7 @@ fn a_missing_parent_is_named() {
 
 #[test]
 fn no_output_shows_the_environment() {
-    let cases = cases();
-    let case = cases.iter().find(|case| case.name == "52-secrets").expect("recorded");
+    let case = named("52-secrets");
     let bound = case.bind(&case.project.services["web"], 1, None).expect("translates");
     let text = format!("{bound:?}");
     assert!(!text.contains("t0ken"), "{text}");
@@ -475,8 +265,7 @@ fn no_output_shows_the_environment() {
 
 #[test]
 fn a_kept_volume_is_mounted_by_name_and_image_volumes_are_kept() {
-    let cases = cases();
-    let case = cases.iter().find(|case| case.name == "54-recreate").expect("recorded");
+    let case = named("54-recreate");
     let mount = |destination: &str, name: &str| observed::Mount {
         kind: "volume".into(),
         name: name.into(),
@@ -499,4 +288,116 @@ fn a_kept_volume_is_mounted_by_name_and_image_volumes_are_kept() {
     );
     assert_eq!(bound.name, "0123456789ab_translate-54-recreate-web-1");
     assert_eq!(bound.final_name, "translate-54-recreate-web-1");
+}
+
+#[test]
+fn the_parent_is_the_container_whose_name_sorts_first() {
+    let mut case = named("26-shared-namespaces");
+    case.creates = ["p-base-2", "p-base-10", "p-base-3"]
+        .map(|name| {
+            let labels = json!({"com.docker.compose.service": "base"});
+            json!({"id": format!("id of {name}"), "name": name, "body": {"Labels": labels}})
+        })
+        .to_vec();
+    let bound = case.bind(&case.project.services["net"], 1, None).expect("translates");
+    let mode = &bound.body.expose()["HostConfig"]["NetworkMode"];
+    assert_eq!(mode, "container:id of p-base-10");
+}
+
+/// The case's service `web` with some attributes replaced.
+fn changed(case: &Case, attributes: Value) -> Service {
+    let mut service = case.project.services["web"].clone();
+    let Value::Object(attributes) = attributes else { panic!("attributes are a map") };
+    service.canonical.expose_mut().extend(attributes);
+    service
+}
+
+#[test]
+fn an_image_mount_may_name_a_service_that_builds_the_image() {
+    let mut case = named("16-image-mount");
+    case.images.insert("translate-16-image-mount-base".into(), "sha256:built".into());
+    case.images.insert("both".into(), "sha256:pulled".into());
+    case.images.insert("translate-16-image-mount-both".into(), "sha256:built".into());
+    let volumes = json!([
+        {"type": "image", "source": "base", "target": "/a"},
+        {"type": "image", "source": "both", "target": "/b"},
+    ]);
+    let service = changed(&case, json!({ "volumes": volumes }));
+    let bound = case.bind(&service, 1, None).expect("translates");
+    let body = bound.body.expose();
+    let mounts = &body["HostConfig"]["Mounts"];
+    assert_eq!(mounts[0]["Source"], "translate-16-image-mount-base");
+    assert_eq!(mounts[1]["Source"], "both");
+    assert_eq!(
+        body["Labels"]["com.docker.compose.image-volume-digest"],
+        "/a=sha256:built,/b=sha256:pulled"
+    );
+}
+
+#[test]
+fn a_copied_file_keeps_mode_and_owner() {
+    let case = named("52-secrets");
+    let reference = json!({"source": "inline", "target": "etc/x", "uid": "5", "mode": "0600"});
+    let service = changed(&case, json!({"secrets": [], "configs": [reference]}));
+    let files = case.bind(&service, 1, None).expect("translates").files_to_copy;
+    let content = "a=$b\n".to_owned().into();
+    let target = "/etc/x".into();
+    let expected = FileToCopy { target, content, mode: 0o600, uid: 5, gid: 0, copy_ids: true };
+    assert_eq!(files, [expected]);
+}
+
+#[test]
+fn extensions_have_no_effect_on_the_body() {
+    let case = named("01-minimal");
+    let service = changed(&case, json!({"x-note": {"any": "thing"}}));
+    let (plain, extended) =
+        (case.bind(&case.project.services["web"], 1, None), case.bind(&service, 1, None));
+    assert_eq!(plain.expect("translates").body, extended.expect("translates").body);
+}
+
+#[test]
+fn aliases_are_those_of_the_network() {
+    let case = named("19-networks");
+    let aliases = |service: &str, network: &str| {
+        let service = &case.project.services[service];
+        wanted_aliases(&case.project, service, network, 1).into_iter().collect::<Vec<_>>()
+    };
+    assert_eq!(aliases("web", "front"), ["site", "translate-19-networks-web-1", "web", "www"]);
+    assert_eq!(aliases("web", "aaa"), ["translate-19-networks-web-1", "web"]);
+    assert_eq!(aliases("named", "back"), ["named", "translate-own-container"]);
+}
+
+#[test]
+fn external_resources_are_never_created() {
+    let case = named("21-network-create");
+    let network = &case.project.networks["outside"];
+    let error = network_body(&case.project, network).expect_err("external");
+    assert_eq!(place(&error), "networks.outside.external");
+    let case = named("14-volumes");
+    let volume = &case.project.volumes["outside"];
+    let error = volume_body(&case.project, volume).expect_err("external");
+    assert_eq!(place(&error), "volumes.outside.external");
+}
+
+#[test]
+fn a_value_of_the_wrong_type_is_named() {
+    let case = named("01-minimal");
+    for (attributes, at) in [
+        (json!({"tty": "yes"}), "services.web.tty"),
+        (json!({"mem_limit": "64 elephants"}), "services.web.mem_limit"),
+        (json!({"dns": ["9.9.9"]}), "services.web.dns"),
+        (json!({"expose": ["9-1"]}), "services.web.expose"),
+        (json!({"extra_hosts": ["host"]}), "services.web.extra_hosts"),
+        (json!({"ports": [{"target": 70_000}]}), "services.web.ports[0].target"),
+        (json!({"stop_grace_period": "soon"}), "services.web.stop_grace_period"),
+        (json!({"security_opt": ["odd"]}), "services.web.security_opt"),
+        (json!({"security_opt": ["seccomp=none.json"]}), "services.web.security_opt"),
+        (json!({"ulimits": {"nofile": "many"}}), "services.web.ulimits.nofile"),
+        (json!({"networks": {"gone": null}}), "services.web.networks.gone"),
+        (json!({"secrets": [{"source": "gone"}]}), "services.web.secrets[0].source"),
+        (json!({"volumes": [{"type": "odd"}]}), "services.web.volumes[0].type"),
+    ] {
+        let error = case.bind(&changed(&case, attributes), 1, None).expect_err(at);
+        assert_eq!(place(&error), at);
+    }
 }

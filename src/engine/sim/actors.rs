@@ -126,12 +126,18 @@ impl SimEngine {
     pub fn kill(&self, container: &str, signal: u8) -> Result<(), Fault> {
         self.core.write(|w| {
             let id = w.find(container).map_err(by_hand)?;
-            if !w.get(&id).map_err(by_hand)?.has_process() {
+            let container = w.get(&id).map_err(by_hand)?;
+            if !container.live() {
                 let words = format!(
                     "Cannot kill container: {container}: Container {} is not running",
-                    id.0
+                    id.0,
+                    container = container.name
                 );
                 return Err(by_hand(Refusal::new(409, words)));
+            }
+            if !container.has_process() {
+                // Between two restarts there is nothing to signal: only the next one is dropped.
+                return w.begin_stop(&id, None).map(drop).map_err(by_hand);
             }
             w.signal(&id, signal);
             Ok(())
@@ -263,6 +269,35 @@ impl SimEngine {
         Ok(())
     }
 
+    /// `docker compose up` after an edit: a new container under `<id12>_name`, the old one stopped
+    /// and removed, the new one renamed and started. `change` replaces keys of the create body.
+    ///
+    /// # Errors
+    /// As the engine refuses it; what was done so far stays.
+    pub async fn compose_recreate(
+        &self,
+        container: &str,
+        change: &serde_json::Map<String, serde_json::Value>,
+    ) -> Result<ContainerId, Fault> {
+        let made = self.core.write(|w| {
+            let old = w.find(container)?;
+            let (name, mut body) = {
+                let old = w.get(&old)?;
+                (old.name.clone(), old.body.clone())
+            };
+            body.extend(change.clone());
+            let new = w.create_container(&format!("{}_{name}", old.short()), &body)?;
+            Ok((old, new, name))
+        });
+        let (old, new, name) = made.map_err(by_hand)?;
+        sleep(Duration::from_millis(10)).await;
+        self.core.stop(&old, None).await.map_err(by_hand)?;
+        self.core.remove(&old, false).await.map_err(by_hand)?;
+        self.core.write(|w| w.rename(&new, &name)).map_err(by_hand)?;
+        self.core.start(&new).await.map_err(by_hand)?;
+        Ok(new)
+    }
+
     fn of_project(&self, project: &str) -> Vec<ContainerId> {
         self.core.read(|w| {
             w.containers
@@ -353,6 +388,7 @@ impl SimEngine {
                             .behaviour(&c.id)
                             .ready_after
                             .is_some_and(|after| w.now.saturating_sub(c.since) >= after),
+                        ..Readiness::default()
                     };
                     Some((slot, readiness))
                 })

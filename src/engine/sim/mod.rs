@@ -10,7 +10,7 @@
 //! # Caveats
 //! - Events of healthchecks (`exec_*`) and of mounts are left out, as the adapter's filter does.
 //! - Logs are what the script says, without time; a followed log ends.
-//! - IPv6, swarm scopes and plugins are not simulated.
+//! - IPv6, swarm scopes, plugins and an image's own labels and volumes are not simulated.
 
 mod actors;
 mod body;

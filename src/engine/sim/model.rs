@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde_json::{Map, Value};
+
 use crate::clock::Timestamp;
 use crate::engine::Fault;
 use crate::engine::types::{ContainerId, Write, WriteReply};
@@ -136,12 +138,16 @@ impl Refusal {
     }
 
     /// As the caller of the real adapter sees it. The engine's own 403 says that something is in
-    /// the way, never that the caller lacks a right.
+    /// the way or wrong, never that the caller lacks a right.
     pub fn into_fault(self, call: &str) -> Fault {
+        const IN_THE_WAY: [&str; 3] = ["already exists", "active endpoints", "already in use"];
         let (call, message) = (call.to_owned(), self.message);
         match self.status {
             404 => Fault::NotFound { call, message },
-            403 | 409 => Fault::Conflict { call, message },
+            403 if IN_THE_WAY.iter().any(|words| message.contains(words)) => {
+                Fault::Conflict { call, message }
+            }
+            409 => Fault::Conflict { call, message },
             status @ 400..=499 => Fault::Rejected { call, status, message },
             status => Fault::Server { call, status, message },
         }
@@ -178,10 +184,14 @@ pub(super) struct SimContainer {
     pub volumes_from: Vec<String>,
     pub networks: BTreeMap<String, Endpoint>,
     pub mounts: Vec<Mount>,
+    /// What it was made of, for an actor that makes it anew.
+    pub body: Map<String, Value>,
     pub ports: Vec<(String, u16, String)>,
     pub health_config: Option<HealthConfig>,
     pub health: Health,
     pub failing: u32,
+    /// Number of the present series of healthchecks within the run.
+    pub checks: u64,
     pub stop_grace: Duration,
     pub stop_signal: u8,
     /// Number of the present run; what was scheduled for an earlier one is void.

@@ -4,9 +4,9 @@ use serde_json::{Map, Value};
 
 use super::body::{self, text, texts};
 use super::model::{Refusal, SimContainer};
-use super::world::World;
+use super::world::{Due, World};
 use crate::engine::types::{ContainerId, ImageSummary, VolumeSummary};
-use crate::observed::{ContainerState, canonical_reference};
+use crate::observed::{ContainerState, Health, canonical_reference};
 
 impl World {
     fn name_is_free(&self, name: &str) -> Result<(), Refusal> {
@@ -47,7 +47,8 @@ impl World {
         container.image_id.clone_from(&image.id);
         self.name_is_free(name)?;
         for other in &container.volumes_from {
-            self.find(other.split(':').next().unwrap_or(other))?;
+            self.find(other.split(':').next().unwrap_or(other))
+                .map_err(|refusal| Refusal::new(400, refusal.message))?;
         }
         let id = ContainerId(self.new_id("container"));
         for mount in &mut container.mounts {
@@ -65,8 +66,8 @@ impl World {
             }
         }
         let created = self.wall();
-        let container =
-            SimContainer { id: id.clone(), name: name.to_owned(), created, ..container };
+        let (name, body) = (name.to_owned(), body.clone());
+        let container = SimContainer { id: id.clone(), name, created, body, ..container };
         self.containers.insert(id.clone(), container);
         self.emit_container(&id, "create", &[]);
         Ok(id)
@@ -93,14 +94,14 @@ impl World {
             return Ok(false);
         }
         if !force {
-            let state = match container.state {
-                ContainerState::Paused => "paused",
-                ContainerState::Restarting => "restarting",
-                _ => "running",
+            let (state, first) = match container.state {
+                ContainerState::Paused => ("paused", "Unpause and then stop"),
+                ContainerState::Restarting => ("restarting", "Stop"),
+                _ => ("running", "Stop"),
             };
             let words = format!(
-                "You cannot remove a {state} container {}. Stop the container before attempting \
-                 removal or force remove",
+                "You cannot remove a {state} container {}. {first} the container before \
+                 attempting removal or force remove",
                 id.0
             );
             return Err(Refusal::new(409, words));
@@ -131,7 +132,19 @@ impl World {
             return Err(Refusal::new(500, format!("Container {} is not {what}", id.0)));
         }
         container.state = to;
+        // The engine stops its checks while a container is paused, and calls that unhealthy
+        // until the first check after it.
+        let again = container.health_config.as_ref().map(|config| config.interval);
+        if again.is_some() {
+            container.health = Health::Unhealthy;
+            container.failing = 0;
+            container.checks += 1;
+        }
+        let (run, checks) = (container.run, container.checks);
         self.emit_container(id, action, &[]);
+        if let Some(interval) = again.filter(|_| !pause) {
+            self.schedule(interval, id, run, Due::Health(checks));
+        }
         Ok(())
     }
 

@@ -71,9 +71,14 @@ impl Core {
         loop {
             changed.borrow_and_update();
             let next = self.read(World::next_due);
-            let wait = next.map(|at| at.saturating_sub(self.clock.elapsed()));
+            let until_next = async {
+                match next {
+                    Some(at) => sleep(at.saturating_sub(self.clock.elapsed())).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
-                () = async { sleep(wait.unwrap_or(Duration::MAX)).await } => {}
+                () = until_next => {}
                 _ = changed.changed() => {}
             }
         }

@@ -63,17 +63,37 @@ impl World {
         let Some(container) = self.containers.get(id) else {
             return Err(Refusal::no_container(&id.0));
         };
-        let modes = [
-            (&container.network_mode, "network"),
-            (&container.ipc_mode, "IPC"),
-            (&container.pid_mode, "PID"),
-        ];
-        for (mode, what) in modes {
-            let Some(parent) = mode.strip_prefix("container:") else { continue };
-            let parent = self.find(parent)?;
-            if !self.containers.get(&parent).is_some_and(super::model::SimContainer::has_process) {
-                let words = format!("cannot join {what} of a non running container: {}", parent.0);
+        let parent_of = |mode: &str| mode.strip_prefix("container:").map(str::to_owned);
+        let running = |parent: &ContainerId| {
+            self.containers.get(parent).is_some_and(super::model::SimContainer::has_process)
+        };
+        // The engine has other words and statuses for each namespace.
+        if let Some(parent) = parent_of(&container.network_mode) {
+            let parent = self.find(&parent)?;
+            if !running(&parent) {
+                let words = format!("cannot join network of a non running container: {}", parent.0);
                 return Err(Refusal::new(409, words));
+            }
+        }
+        let not_running = |id: &ContainerId| format!("container {} is not running", id.0);
+        if let Some(parent) = parent_of(&container.ipc_mode) {
+            let why = match self.find(&parent) {
+                Err(refusal) => Some(refusal.message),
+                Ok(parent) => (!running(&parent)).then(|| not_running(&parent)),
+            };
+            if let Some(why) = why {
+                let words = format!("can't join IPC of container {parent}: {why}");
+                return Err(Refusal::new(500, words));
+            }
+        }
+        if let Some(wanted) = parent_of(&container.pid_mode) {
+            let parent = self.find(&wanted).map_err(|refusal| {
+                let why = refusal.message;
+                let words = format!("cannot join PID of a non running container: {wanted}: {why}");
+                Refusal::new(500, words)
+            })?;
+            if !running(&parent) {
+                return Err(Refusal::new(500, not_running(&parent)));
             }
         }
         Ok(())
@@ -121,13 +141,10 @@ impl World {
             }
             Due::TornDown => self.release(id),
             Due::PolicyRestart => {
-                if let Ok(container) = self.get(id) {
-                    container.restart_count += 1;
-                }
                 // The engine gives up when its own restart is refused; its words stay.
                 let _ = self.launch(id);
             }
-            Due::Health => self.check_health(id),
+            Due::Health(checks) => self.check_health(id, *checks),
         }
     }
 
@@ -147,11 +164,12 @@ impl World {
         container.error.clear();
         container.exit_code = 0;
         container.failing = 0;
+        container.checks = 0;
         let (run, health) = (container.run, container.health_config.clone());
         container.health = if health.is_some() { Health::Starting } else { Health::None };
         self.emit_container(id, "start", &[]);
         if let Some(health) = health {
-            self.schedule(health.interval, id, run, Due::Health);
+            self.schedule(health.interval, id, run, Due::Health(0));
         }
         if !needs_met {
             self.schedule(timing::DEATH, id, run, Due::Exit(1));
@@ -160,21 +178,22 @@ impl World {
         }
     }
 
-    fn check_health(&mut self, id: &ContainerId) {
+    fn check_health(&mut self, id: &ContainerId, checks: u64) {
         let (now, serves) = (self.now, self.serves(id));
         let Ok(container) = self.get(id) else { return };
         let Some(config) = container.health_config.clone() else { return };
         let (run, before) = (container.run, container.health);
-        // A frozen process isn't asked.
-        if container.state == ContainerState::Running {
-            if serves {
-                container.failing = 0;
-                container.health = Health::Healthy;
-            } else if before != Health::Starting || now - container.since >= config.start_period {
-                container.failing += 1;
-                if container.failing >= config.retries {
-                    container.health = Health::Unhealthy;
-                }
+        // A pause ends one series of checks, and its end begins another.
+        if container.checks != checks || container.state != ContainerState::Running {
+            return;
+        }
+        if serves {
+            container.failing = 0;
+            container.health = Health::Healthy;
+        } else if before != Health::Starting || now - container.since >= config.start_period {
+            container.failing += 1;
+            if container.failing >= config.retries {
+                container.health = Health::Unhealthy;
             }
         }
         let after = container.health;
@@ -182,7 +201,7 @@ impl World {
             let word = if after == Health::Healthy { "healthy" } else { "unhealthy" };
             self.emit_container(id, &format!("health_status: {word}"), &[]);
         }
-        self.schedule(config.interval, id, run, Due::Health);
+        self.schedule(config.interval, id, run, Due::Health(checks));
     }
 
     /// The process has ended.
@@ -206,6 +225,8 @@ impl World {
                 (container.backoff * 2).min(timing::BACKOFF_MAX)
             };
             container.state = ContainerState::Restarting;
+            // Counted when it is decided, not when it happens.
+            container.restart_count += 1;
             container.backoff
         });
         self.emit_container(id, "die", &[("exitCode", &code.to_string())]);
@@ -219,9 +240,14 @@ impl World {
     pub fn signal(&mut self, id: &ContainerId, number: u8) {
         let Ok(container) = self.get(id) else { return };
         container.manually_stopped = true;
+        let paused = container.state == ContainerState::Paused;
         let (run, stop_signal) = (container.run, container.stop_signal);
         let behaviour = self.behaviour(id);
         self.emit_container(id, "kill", &[("signal", &number.to_string())]);
+        if paused {
+            // A frozen process is thawed so that it can act.
+            let _ = self.pause(id, false);
+        }
         if number == 9 {
             if !behaviour.unkillable {
                 self.schedule(timing::DEATH, id, run, Due::Exit(KILLED));

@@ -16,7 +16,7 @@ pub(super) fn containers(world: &World) -> Vec<ContainerSummary> {
         .map(|c| ContainerSummary {
             id: c.id.clone(),
             name: c.name.clone(),
-            image: c.image.clone(),
+            image: listed_image(world, c),
             image_id: c.image_id.clone(),
             labels: c.labels.clone(),
             state: c.state,
@@ -32,6 +32,13 @@ pub(super) fn containers(world: &World) -> Vec<ContainerSummary> {
             published: published(c),
         })
         .collect()
+}
+
+/// The reference that a container was made from, or its image's ID once the reference names
+/// another image or none (seen).
+fn listed_image(world: &World, container: &SimContainer) -> String {
+    let same = world.image(&container.image).is_some_and(|i| i.id == container.image_id);
+    if same { container.image.clone() } else { container.image_id.clone() }
 }
 
 fn published(container: &SimContainer) -> Vec<(String, u16, String)> {

@@ -28,8 +28,8 @@ pub(super) enum Due {
     TornDown,
     /// The engine's own policy starts it again.
     PolicyRestart,
-    /// The next healthcheck.
-    Health,
+    /// The next healthcheck of a series.
+    Health(u64),
 }
 
 pub(super) struct World {

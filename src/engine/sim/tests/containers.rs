@@ -132,6 +132,21 @@ async fn compose_down_stops_and_destroys_everything() {
     assert!(networks.iter().all(|n| n.name != "demo_default"));
 }
 
+#[tokio::test(start_paused = true)]
+async fn compose_recreates_under_a_temporary_name() {
+    let sim = engine();
+    let old = run(&sim, "a", json!({})).await;
+    let change = map(json!({ "StopTimeout": 3 }));
+    let new = sim.compose_recreate("a", &change).await.expect("it is recreated");
+    let expected = ["create", "kill 15", "die 0", "stop", "destroy", "rename", "start"];
+    assert_eq!(since_start(&sim), expected);
+    assert_eq!(between(&sim, "create", "kill"), 10);
+    let created = sim.all_events().into_iter().rfind(|e| e.action == "create").expect("an event");
+    assert_eq!(created.attributes["name"], format!("{}_a", old.short()));
+    let container = inspect(&sim, &new).await;
+    assert_eq!((container.name.as_str(), container.service.as_deref()), ("a", Some("a")));
+}
+
 /// Seen: `die` to `start` 361 and 439 ms in `on-failure:2`, then exited with `RestartCount` 2.
 #[tokio::test(start_paused = true)]
 async fn on_failure_backs_off_and_ends_when_it_is_used_up() {
@@ -248,6 +263,79 @@ async fn a_job_completes_and_a_service_without_its_need_dies() {
     sleep(secs(1)).await;
     assert!(sim.serves(&web));
     assert_eq!(sim.readiness().len(), 2);
+}
+
+/// Seen: a pause makes Docker's health unhealthy without an event; the first check after it,
+/// one interval later, tells the truth again.
+#[tokio::test(start_paused = true)]
+async fn a_pause_leaves_health_unhealthy_for_an_interval() {
+    let sim = engine();
+    let check = json!({ "Test": ["CMD", "true"], "Interval": 2_000_000_000u64 });
+    let id = run(&sim, "a", json!({ "Healthcheck": check })).await;
+    sleep(secs(3)).await;
+    sim.pause("a", true).expect("it runs");
+    sleep(secs(10)).await;
+    sim.pause("a", false).expect("it is paused");
+    assert_eq!(inspect(&sim, &id).await.health, Health::Unhealthy);
+    sleep(ms(2100)).await;
+    assert_eq!(inspect(&sim, &id).await.health, Health::Healthy);
+    let healthy = "health_status: healthy";
+    assert_eq!(since_start(&sim), [healthy, "pause", "unpause", healthy]);
+}
+
+/// Seen: `kill` 15, `unpause`, `die`, `stop`.
+#[tokio::test(start_paused = true)]
+async fn a_stop_thaws_a_paused_container() {
+    let sim = engine();
+    run(&sim, "a", json!({})).await;
+    sim.pause("a", true).expect("it runs");
+    sim.stop("a").await.expect("it stops");
+    assert_eq!(since_start(&sim), ["pause", "kill 15", "unpause", "die 0", "stop"]);
+}
+
+/// Seen: exited, the last exit code, the words in `State.Error`, no event.
+#[tokio::test(start_paused = true)]
+async fn the_engine_gives_up_when_its_own_restart_is_refused() {
+    let sim = engine();
+    network(&sim, "n", "10.1.0.0/24").await;
+    sim.behave("a", Behaviour { exits: Some((secs(1), 3)), ..Behaviour::default() });
+    let host = json!({ "NetworkMode": "n", "RestartPolicy": { "Name": "always" } });
+    let id = run(&sim, "a", json!({ "HostConfig": host })).await;
+    sleep(ms(1050)).await;
+    sim.remove_network("n").expect("no endpoint between two restarts");
+    sleep(secs(60)).await;
+    assert_eq!(since_start(&sim), ["die 3"]);
+    let container = inspect(&sim, &id).await;
+    assert_eq!((container.state, container.exit_code), (ContainerState::Exited, Some(3)));
+    assert_eq!(container.restart_count, 1, "counted when it was decided");
+    assert!(container.error.ends_with("not found"), "{}", container.error);
+}
+
+/// Seen: 204 without an event; a `stop` after it is 304.
+#[tokio::test(start_paused = true)]
+async fn a_kill_between_two_restarts_ends_them_silently() {
+    let sim = engine();
+    sim.behave("a", Behaviour { exits: Some((ms(1), 1)), ..Behaviour::default() });
+    let policy = json!({ "HostConfig": { "RestartPolicy": { "Name": "always" } } });
+    let id = run(&sim, "a", policy).await;
+    sleep(secs(5)).await;
+    sim.kill("a", 9).expect("it is restarting");
+    sim.stop("a").await.expect("there is nothing to do");
+    sleep(secs(60)).await;
+    assert_eq!(events(&sim).last().map(String::as_str), Some("die 1"));
+    assert_eq!(inspect(&sim, &id).await.state, ContainerState::Exited);
+}
+
+/// Seen: `always` isn't restarted after a crash that follows `docker kill -s HUP`.
+#[tokio::test(start_paused = true)]
+async fn any_signal_by_hand_ends_the_policy_for_this_run() {
+    let sim = engine();
+    let policy = json!({ "HostConfig": { "RestartPolicy": { "Name": "always" } } });
+    let id = run(&sim, "a", policy).await;
+    sim.kill("a", 1).expect("it runs");
+    sim.crash("a", 1).expect("it runs");
+    sleep(secs(60)).await;
+    assert_eq!(inspect(&sim, &id).await.state, ContainerState::Exited);
 }
 
 /// Seen: start of a paused container 409, unpause of one that isn't 500.

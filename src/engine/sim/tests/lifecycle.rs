@@ -130,6 +130,11 @@ async fn an_image_moves_with_its_tag() {
     let b = create(&sim, "b", json!({})).await.expect("it is made");
     assert_eq!(inspect(&sim, &a).await.image_id, "sha256:aaaa");
     assert_eq!(inspect(&sim, &b).await.image_id, "sha256:bbbb");
+    let mut listed: Vec<_> =
+        sim.containers().await.expect("a list").into_iter().map(|c| (c.name, c.image)).collect();
+    listed.sort();
+    let expected = [("a", "sha256:aaaa"), ("b", IMAGE)];
+    assert_eq!(listed, expected.map(|(name, image)| (name.to_owned(), image.to_owned())));
     assert_eq!(sim.images().await.expect("a list").len(), 2, "the old one lost its tag");
     let none = create(&sim, "c", json!({ "Image": "none:1" })).await;
     assert!(matches!(none, Err(Fault::NotFound { .. })));

@@ -2,6 +2,7 @@
 //! a test calls «seen» were taken from Engine 20.10.24 over its API with curl.
 
 mod calls;
+mod chaos;
 mod containers;
 mod lifecycle;
 mod networks;

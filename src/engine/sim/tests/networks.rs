@@ -193,6 +193,78 @@ async fn a_namespace_needs_its_parent_running() {
         if *message == format!("No such container: {}", parent.0)));
 }
 
+/// Seen: other words and statuses for each namespace; a start doesn't look at `VolumesFrom`, a
+/// create does (400).
+#[tokio::test(start_paused = true)]
+async fn other_namespaces_are_refused_in_other_words() {
+    let sim = engine();
+    let parent = run(&sim, "parent", json!({})).await;
+    let mode = format!("container:{}", parent.0);
+    let ipc =
+        create(&sim, "ipc", json!({ "HostConfig": { "IpcMode": mode } })).await.expect("made");
+    let pid =
+        create(&sim, "pid", json!({ "HostConfig": { "PidMode": mode } })).await.expect("made");
+    let from = json!({ "HostConfig": { "VolumesFrom": [parent.0] } });
+    let volumes = create(&sim, "volumes", from.clone()).await.expect("made");
+    let id = &parent.0;
+    let check = async |which: &ContainerId, words: String| {
+        let refused = start(&sim, which).await.expect_err("the parent doesn't run");
+        assert!(
+            matches!(&refused, Fault::Server { status: 500, message, .. } if *message == words),
+            "{refused}"
+        );
+    };
+    sim.stop("parent").await.expect("it stops");
+    let why = format!("container {id} is not running");
+    check(&ipc, format!("can't join IPC of container {id}: {why}")).await;
+    check(&pid, why).await;
+    sim.remove("parent", false).await.expect("it goes");
+    let why = format!("No such container: {id}");
+    check(&ipc, format!("can't join IPC of container {id}: {why}")).await;
+    check(&pid, format!("cannot join PID of a non running container: {id}: {why}")).await;
+    start(&sim, &volumes).await.expect("the volumes are its own by now");
+    assert!(matches!(create(&sim, "v2", from).await, Err(Fault::Rejected { status: 400, .. })));
+}
+
+/// Seen: without force, of a container that doesn't run, from a network that is gone: 200; the
+/// container then starts without it.
+#[tokio::test(start_paused = true)]
+async fn a_stale_entry_is_dropped_by_name() {
+    let sim = engine();
+    network(&sim, "n", "10.1.0.0/24").await;
+    let a = run(&sim, "a", on("n", json!({}))).await;
+    sim.stop("a").await.expect("it stops");
+    sim.remove_network("n").expect("nobody is active");
+    let network = "n".to_owned();
+    let drop = Write::DisconnectNetwork { network, container: a.clone(), force: false };
+    sim.write(&drop).await.expect("it goes");
+    let twice = sim.write(&drop).await.expect_err("it has gone");
+    assert!(message(&twice).contains("is not connected to the network n"), "{twice}");
+    start(&sim, &a).await.expect("without a network");
+    assert!(inspect(&sim, &a).await.networks.is_empty());
+}
+
+/// Seen: 403 for overlapping pools and predefined networks, 400 for a static address in a
+/// network whose subnet nobody chose.
+#[tokio::test(start_paused = true)]
+async fn pools_and_predefined_networks_are_guarded() {
+    let sim = engine();
+    network(&sim, "n", "10.77.1.0/24").await;
+    let config = json!({ "Name": "o", "IPAM": { "Config": [{ "Subnet": "10.77.1.0/25" }] } });
+    let overlap = sim.write(&Write::CreateNetwork { body: body(config) }).await;
+    assert!(message(&overlap.expect_err("it overlaps")).contains("Pool overlaps"));
+    assert!(sim.remove_network("bridge").is_err());
+    let auto = body(json!({ "Name": "auto" }));
+    sim.write(&Write::CreateNetwork { body: auto }).await.expect("it is made");
+    let a = create(&sim, "a", on("auto", at("172.18.0.50"))).await.expect("it is made");
+    let refused = start(&sim, &a).await.expect_err("nobody chose the subnet");
+    assert!(
+        matches!(&refused, Fault::Rejected { status: 400, message, .. }
+        if message.contains("user configured subnets")),
+        "{refused}"
+    );
+}
+
 /// Seen: a second create answers 201 with the first one's labels.
 #[tokio::test(start_paused = true)]
 async fn a_volume_keeps_the_labels_of_its_making() {

@@ -1,0 +1,284 @@
+//! Turns a turn of the loop into the status that people and programs read. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::observer::Link;
+use super::worker::{Goal, View};
+use crate::api::status::{
+    Condition, ConditionStatus, EngineView, NetworkView, PlanView, ReportView, ServiceStatusView,
+    StackStatus, Status, StepView, VolumeView, set_condition,
+};
+use crate::clock::Timestamp;
+use crate::metrics::meter::word;
+use crate::observed::{Container, Observed, Slot, labels};
+use crate::plan::{Plan, Report, Resource, SlotReport, SlotStatus, Standing};
+
+/// What is known of a stack's files.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SourceView {
+    /// Why the newest edit can't be used, with the place; empty while it can.
+    pub error: String,
+    /// The files are gone or can't be read.
+    pub gone: bool,
+    /// Fingerprint of the last good load.
+    pub fingerprint: String,
+}
+
+/// One stack, as its worker and its follower see it.
+#[derive(Clone)]
+pub struct StackSight {
+    /// The stack's name.
+    pub name: String,
+    /// What it should look like, once that is known.
+    pub goal: Option<Goal>,
+    /// The worker's last turn.
+    pub view: View,
+    /// Its files.
+    pub source: SourceView,
+}
+
+/// The status of everything. `before` gives conditions their times.
+pub fn status(endpoint: &str, sights: &[StackSight], before: &Status, now: Timestamp) -> Status {
+    let mut status = Status::default();
+    let live = sights.iter().find(|s| s.view.link == Link::Live);
+    let observed = live.or_else(|| sights.first()).map(|s| &s.view.observed);
+    status.engine = engine(endpoint, sights, observed.map(|o| &**o));
+    status.observed_at = observed.map(|o| o.at.wall).filter(|at| at.0 > 0);
+    for sight in sights {
+        let old = before.stack(&sight.name);
+        status.stacks.push(stack(sight, old, now));
+        let Some(goal) = &sight.goal else { continue };
+        let slots = &sight.view.report.slots;
+        for (slot, report) in slots {
+            let old = before.services.iter().find(|s| {
+                s.project == slot.project && s.service == slot.service && s.slot == slot.number
+            });
+            status.services.push(service(sight, slot, report, old, now));
+        }
+        status.networks.extend(networks(goal, &sight.view));
+        status.volumes.extend(volumes(goal, &sight.view));
+        status.plans.push(plan_view(&sight.name, &sight.view.plan, &sight.view.report));
+    }
+    status
+}
+
+fn engine(endpoint: &str, sights: &[StackSight], observed: Option<&Observed>) -> EngineView {
+    let info = observed.map(|o| o.engine.clone()).unwrap_or_default();
+    let (major, minor) = info.capabilities.api;
+    let fault = sights.iter().find_map(|s| match &s.view.link {
+        Link::Stale(fault) => Some(fault.to_string()),
+        _ => None,
+    });
+    EngineView {
+        endpoint: endpoint.to_owned(),
+        id: info.id,
+        version: info.version,
+        api_version: format!("{major}.{minor}"),
+        reachable: sights.iter().any(|s| s.view.link == Link::Live),
+        message: fault.unwrap_or_default(),
+    }
+}
+
+fn stack(sight: &StackSight, old: Option<&StackStatus>, now: Timestamp) -> StackStatus {
+    let (report, view) = (&sight.view.report, &sight.view);
+    let generation = sight.goal.as_ref().map_or(0, |g| g.desired.generation);
+    let ready = report.slots.values().filter(|s| is_good(s.status)).count();
+    let desired = report.slots.len();
+    let synced = view.plan.is_empty() && view.busy == 0 && view.link == Link::Live;
+    let waiting: Vec<String> = report
+        .entries
+        .iter()
+        .filter(|e| !matches!(e.standing, Standing::Notice(_)))
+        .map(|e| format!("{}: {}", e.resource, e.standing))
+        .collect();
+    let mut conditions = old.map(|o| o.conditions.clone()).unwrap_or_default();
+    let mut set = |kind: &str, holds: bool, reason: &str, message: String| {
+        let status = if holds { ConditionStatus::True } else { ConditionStatus::False };
+        set_condition(
+            &mut conditions,
+            Condition {
+                kind: kind.into(),
+                status,
+                reason: reason.into(),
+                message,
+                last_transition_time: now.rfc3339(),
+                observed_generation: view.generation,
+            },
+        );
+    };
+    let all_ready = ready == desired && desired > 0 && view.link == Link::Live;
+    let reason = if all_ready { "AllReady" } else { "NotAllReady" };
+    set("Ready", all_ready, reason, format!("{ready} of {desired} ready"));
+    let reason = if synced { "InSync" } else { "Progressing" };
+    set("Synced", synced, reason, waiting.first().cloned().unwrap_or_default());
+    let source = &sight.source;
+    let source_reason = match (source.gone, source.error.is_empty()) {
+        (true, _) => "SourceGone",
+        (false, false) => "Invalid",
+        (false, true) => "Valid",
+    };
+    set("SourceValid", source_reason == "Valid", source_reason, source.error.clone());
+    let (engine_reason, message) = match &view.link {
+        Link::Live => ("Connected", String::new()),
+        Link::Connecting => ("Connecting", String::new()),
+        Link::Stale(fault) => (fault.reason(), fault.to_string()),
+    };
+    set("EngineReachable", view.link == Link::Live, engine_reason, message);
+    StackStatus {
+        name: sight.name.clone(),
+        project: sight.goal.as_ref().map(|g| g.desired.project.name.clone()).unwrap_or_default(),
+        generation,
+        observed_generation: view.generation,
+        hash: source.fingerprint.clone(),
+        synced,
+        ready: u32::try_from(ready).unwrap_or(u32::MAX),
+        desired: u32::try_from(desired).unwrap_or(u32::MAX),
+        message: waiting.first().cloned().unwrap_or_default(),
+        conditions,
+    }
+}
+
+const fn is_good(status: SlotStatus) -> bool {
+    matches!(status, SlotStatus::Ready | SlotStatus::Degraded | SlotStatus::Completed)
+}
+
+fn service(
+    sight: &StackSight,
+    slot: &Slot,
+    report: &SlotReport,
+    old: Option<&ServiceStatusView>,
+    now: Timestamp,
+) -> ServiceStatusView {
+    let observed = &sight.view.observed;
+    let container = report.container.as_ref().and_then(|id| observed.containers.get(id));
+    let resource = Resource::Slot(slot.clone());
+    let planned = sight.view.plan.steps.iter().any(|s| s.resource == resource);
+    let mut conditions = old.map(|o| o.conditions.clone()).unwrap_or_default();
+    let good = is_good(report.status);
+    set_condition(
+        &mut conditions,
+        Condition {
+            kind: "Ready".into(),
+            status: if good { ConditionStatus::True } else { ConditionStatus::False },
+            reason: camel(report.status.word()),
+            message: report.message.clone(),
+            last_transition_time: now.rfc3339(),
+            observed_generation: sight.view.generation,
+        },
+    );
+    let wanted = sight.goal.as_ref().and_then(|g| g.desired.project.services.get(&slot.service));
+    let image = wanted.and_then(|s| s.image.clone()).unwrap_or_default();
+    let text = |get: fn(&Container) -> String| container.map(get).unwrap_or_default();
+    ServiceStatusView {
+        project: slot.project.clone(),
+        service: slot.service.clone(),
+        slot: slot.number,
+        status: word(report.status),
+        health: container.map(|c| c.health).unwrap_or_default(),
+        synced: !planned && report.status.is_settled(),
+        container_id: text(|c| c.id.0.clone()),
+        container_name: text(|c| c.name.clone()),
+        image: container.map_or(image, |c| c.image.clone()),
+        restarts: container.map_or(0, |c| c.restart_count),
+        started_at: container.filter(|c| c.is_live()).and_then(|c| c.started),
+        message: report.message.clone(),
+        conditions,
+    }
+}
+
+fn camel(word: &str) -> String {
+    let mut chars = word.chars();
+    chars.next().map_or_else(String::new, |c| c.to_ascii_uppercase().to_string() + chars.as_str())
+}
+
+fn networks(goal: &Goal, view: &View) -> Vec<NetworkView> {
+    let project = &goal.desired.project;
+    let mut members: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for container in view.observed.containers.values().filter(|c| c.is_live()) {
+        for endpoint in container.networks.values() {
+            members.entry(&endpoint.network_id).or_default().insert(&container.id.0);
+        }
+    }
+    project
+        .networks
+        .values()
+        .map(|network| {
+            let found = view.observed.networks.values().find(|n| n.name == network.name);
+            let resource = Resource::Network(network.name.clone());
+            let planned = view.plan.steps.iter().any(|s| s.resource == resource);
+            NetworkView {
+                project: project.name.clone(),
+                key: network.key.clone(),
+                name: network.name.clone(),
+                id: found.map(|n| n.id.clone()).unwrap_or_default(),
+                driver: found.map(|n| n.driver.clone()).unwrap_or_default(),
+                external: network.external,
+                synced: found.is_some() && !planned,
+                members: found
+                    .and_then(|n| members.get(n.id.as_str()))
+                    .map_or(0, |m| u32::try_from(m.len()).unwrap_or(u32::MAX)),
+                message: message_of(&view.report, &resource),
+            }
+        })
+        .collect()
+}
+
+fn volumes(goal: &Goal, view: &View) -> Vec<VolumeView> {
+    let project = &goal.desired.project;
+    project
+        .volumes
+        .values()
+        .map(|volume| {
+            let found = view.observed.volumes.get(&volume.name);
+            VolumeView {
+                project: project.name.clone(),
+                key: volume.key.clone(),
+                name: volume.name.clone(),
+                driver: found.map(|v| v.driver.clone()).unwrap_or_default(),
+                external: volume.external
+                    || found.is_some_and(|v| !v.labels.contains_key(labels::PROJECT)),
+                exists: found.is_some(),
+                message: message_of(&view.report, &Resource::Volume(volume.name.clone())),
+            }
+        })
+        .collect()
+}
+
+fn message_of(report: &Report, resource: &Resource) -> String {
+    let entry = report.entries.iter().find(|e| e.resource == *resource);
+    entry.map(|e| e.standing.to_string()).unwrap_or_default()
+}
+
+/// A plan and its report in the API's words.
+pub fn plan_view(stack: &str, plan: &Plan, report: &Report) -> PlanView {
+    let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    PlanView {
+        stack: stack.to_owned(),
+        generation: plan.generation,
+        steps: plan
+            .steps
+            .iter()
+            .map(|s| StepView {
+                id: number(s.id.0),
+                after: s.after.iter().map(|a| number(a.0)).collect(),
+                object: s.resource.to_string(),
+                op: s.op.to_string(),
+                cause: s.cause.to_string(),
+            })
+            .collect(),
+        report: report
+            .entries
+            .iter()
+            .map(|e| {
+                let text = e.standing.to_string();
+                let (reason, message) = text.split_once('(').unwrap_or((&text, ""));
+                ReportView {
+                    object: e.resource.to_string(),
+                    reason: reason.to_owned(),
+                    message: message.trim_end_matches(')').to_owned(),
+                }
+            })
+            .collect(),
+        text: plan.to_string(),
+    }
+}

@@ -1,0 +1,116 @@
+//! The registry counts for the loop.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::Metrics;
+use super::labels::{Action, Controller, Drift, Label, ReconcileResult};
+use super::status::ServiceStatus;
+use crate::clock::Timestamp;
+use crate::controller::meter::Meter;
+use crate::plan::{Report, SlotStatus};
+use crate::store::Completion;
+
+impl Meter for Metrics {
+    fn stream_connected(&self, connected: bool) {
+        Self::stream_connected(self, connected);
+        self.engine_up(connected);
+    }
+
+    fn event_gap(&self) {
+        Self::event_gap(self);
+    }
+
+    fn event_skipped(&self) {
+        Self::event_skipped(self);
+    }
+
+    fn resynced(&self, at: Timestamp, took: Duration) {
+        Self::resynced(self, at, took);
+    }
+
+    fn action(&self, action: &'static str, result: &'static str) {
+        let completion = Completion::ALL.into_iter().find(|c| c.as_str() == result);
+        if let (Some(action), Some(completion)) = (Action::of(action), completion) {
+            self.acted(action, completion);
+        }
+    }
+
+    fn drift(&self, kind: &'static str) {
+        if let Some(kind) = Drift::of(kind) {
+            self.drifted(kind);
+        }
+    }
+
+    fn services(&self, project: &str, report: &Report, now: Timestamp) {
+        let mut services: BTreeMap<&str, (SlotStatus, u32, u32)> = BTreeMap::new();
+        for (slot, standing) in &report.slots {
+            let ready = matches!(standing.status, SlotStatus::Ready | SlotStatus::Degraded);
+            let entry = services.entry(&slot.service).or_insert((standing.status, 0, 0));
+            entry.0 = worse(entry.0, standing.status);
+            entry.1 += 1;
+            entry.2 += u32::from(ready);
+        }
+        for (service, (status, desired, ready)) in &services {
+            self.service(project, service, word(*status), *desired, *ready);
+            if ready == desired {
+                self.service_ready_at(project, service, now);
+            }
+        }
+    }
+
+    fn forgotten(&self, project: &str, services: &BTreeSet<String>) {
+        for service in services {
+            self.forget_service(project, service);
+        }
+    }
+
+    fn restarted(&self, project: &str, service: &str) {
+        self.service_restarted(project, service, 1);
+    }
+
+    fn reacted(&self, took: Duration) {
+        Self::reacted(self, took);
+    }
+
+    fn reconciled(&self, result: &'static str, took: Duration) {
+        if let Some(result) = ReconcileResult::of(result) {
+            Self::reconciled(self, Controller::Stack, result, took);
+        }
+    }
+}
+
+/// Of two slots of a service, the status that needs more attention.
+fn worse(a: SlotStatus, b: SlotStatus) -> SlotStatus {
+    let rank = |s: SlotStatus| match s {
+        SlotStatus::Ready => 0,
+        SlotStatus::Completed => 1,
+        SlotStatus::Degraded => 2,
+        SlotStatus::Held => 3,
+        SlotStatus::Paused => 4,
+        SlotStatus::Starting => 5,
+        SlotStatus::Waiting => 6,
+        SlotStatus::Unknown => 7,
+        SlotStatus::Stopped => 8,
+        SlotStatus::Missing => 9,
+        SlotStatus::Unhealthy => 10,
+    };
+    if rank(b) > rank(a) { b } else { a }
+}
+
+/// The same word in the metric's vocabulary.
+pub const fn word(status: SlotStatus) -> ServiceStatus {
+    match status {
+        SlotStatus::Ready => ServiceStatus::Ready,
+        SlotStatus::Starting => ServiceStatus::Starting,
+        SlotStatus::Degraded => ServiceStatus::Degraded,
+        SlotStatus::Unhealthy => ServiceStatus::Unhealthy,
+        SlotStatus::Stopped => ServiceStatus::Stopped,
+        SlotStatus::Missing => ServiceStatus::Missing,
+        SlotStatus::Waiting => ServiceStatus::Waiting,
+        SlotStatus::Held => ServiceStatus::Held,
+        SlotStatus::Paused => ServiceStatus::Paused,
+        SlotStatus::Completed => ServiceStatus::Completed,
+        SlotStatus::Unknown => ServiceStatus::Unknown,
+    }
+}
