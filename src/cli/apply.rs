@@ -18,29 +18,25 @@ use super::error::{CliError, Exit};
 use super::journal::Journalled;
 use super::look::look;
 use super::output::{count, print};
-use super::progress::{Board, Mark, words};
 use super::resolved::Resolved;
+use super::shown::Shown;
 use super::verdict::{self, Verdict};
 use super::{daemon, goal};
 use crate::clock::{Clock, SystemClock};
-use crate::compose::Project;
-use crate::compose::translate::container_name;
 use crate::controller::meter::Uncounted;
 use crate::controller::observer::{Observer, RESYNC};
-use crate::controller::worker::{Goal, Parts, Phase, Progress, Tap, View, Worker};
+use crate::controller::worker::{Goal, Parts, Progress, Tap, View, Worker};
 use crate::engine::{DynEngine, Tier};
-use crate::execute::StepResult;
-use crate::observed::Slot;
 use crate::plan::recovery::SUSTAINED;
-use crate::plan::{Memory, Resource, SlotStatus, Standing};
+use crate::plan::{Memory, Resource, Standing};
 use crate::shutdown;
 
 /// A stuck loop gets this long to become unstuck by itself.
 const GRACE: Duration = Duration::from_secs(2);
 /// A service that ended meanwhile must stay up this long before it counts as ready.
 const QUIET: Duration = SUSTAINED;
-/// A service that ended so often is not started again for this `apply`.
-const MOST_ENDS: u32 = 5;
+/// A service that had to be started so often isn't waited for any longer.
+const MOST_STARTS: u32 = 6;
 
 /// Runs the verb.
 ///
@@ -179,7 +175,7 @@ impl Convergence {
         tokio::pin!(deadline);
         let mut stuck_since = None;
         loop {
-            let soon = stuck_since.is_some() || shown.last_end.is_some();
+            let soon = stuck_since.is_some() || shown.last_again.is_some();
             let recheck = if soon { GRACE / 2 } else { Duration::from_secs(30) };
             tokio::select! {
                 biased;
@@ -196,11 +192,11 @@ impl Convergence {
             let view = self.tap.views.borrow_and_update().clone();
             shown.view(&view, goal);
             let now = clock.now().mono;
-            if shown.ends.values().any(|ends| *ends >= MOST_ENDS) {
+            if shown.starts.values().any(|starts| *starts >= MOST_STARTS) {
                 return Over::Stuck;
             }
             match verdict::judge(&view, &goal.scope) {
-                Verdict::Settled if shown.last_end.is_none_or(|end| now.since(end) >= QUIET) => {
+                Verdict::Settled if shown.last_again.is_none_or(|end| now.since(end) >= QUIET) => {
                     return Over::Settled;
                 }
                 Verdict::Settled | Verdict::Working => stuck_since = None,
@@ -220,130 +216,6 @@ enum Over {
     Stuck,
     TimedOut,
     Interrupted,
-}
-
-/// What has been shown of a run.
-struct Shown {
-    board: Board,
-    project: Arc<Project>,
-    slots: BTreeMap<Slot, SlotStatus>,
-    /// What steps work on.
-    busy: BTreeSet<Resource>,
-    changed: usize,
-    /// How often each service was started again because it had ended.
-    ends: BTreeMap<Resource, u32>,
-    /// When that last happened.
-    last_end: Option<Mono>,
-    clock: Arc<dyn Clock>,
-    /// The last failure of each resource.
-    failures: BTreeMap<Resource, String>,
-}
-
-impl Shown {
-    fn new(clock: Arc<dyn Clock>, project: Arc<Project>) -> Self {
-        Self {
-            board: Board::new(Arc::clone(&clock)),
-            project,
-            slots: BTreeMap::new(),
-            busy: BTreeSet::new(),
-            changed: 0,
-            ends: BTreeMap::new(),
-            last_end: None,
-            clock,
-            failures: BTreeMap::new(),
-        }
-    }
-
-    fn step(&mut self, progress: &Progress) {
-        let label = label(&self.project, &progress.resource);
-        let (doing, done) = words(progress.action);
-        match &progress.phase {
-            Phase::Started => {
-                self.busy.insert(progress.resource.clone());
-                self.board.show(&label, Mark::Working, doing, "");
-                if progress.kind == "down" && progress.action == "start_container" {
-                    self.ended(progress);
-                }
-            }
-            Phase::Pulling(status, current, total) => {
-                let message = match (current, total) {
-                    (Some(current), Some(total)) if *total > 0 => {
-                        format!("{status} {:.1}/{:.1} MB", megabytes(*current), megabytes(*total))
-                    }
-                    _ => status.clone(),
-                };
-                self.board.show(&label, Mark::Working, doing, &message);
-            }
-            Phase::Ended(StepResult::Done(_), _) => {
-                self.changed += 1;
-                self.failures.remove(&progress.resource);
-                self.board.show(&label, Mark::Done, done, "");
-            }
-            Phase::Ended(StepResult::Failed(error), _) => {
-                self.failed(&label, progress, error.to_string());
-            }
-            Phase::Ended(StepResult::Unknown(fault), _) => {
-                self.failed(&label, progress, fault.to_string());
-            }
-            Phase::Ended(StepResult::Skipped(_), _) => {}
-        }
-        if matches!(progress.phase, Phase::Ended(..)) {
-            self.busy.remove(&progress.resource);
-        }
-    }
-
-    /// The first start of a service that was down before doesn't count.
-    fn ended(&mut self, progress: &Progress) {
-        let seen = self.slots_started.contains(&progress.resource);
-        if !seen {
-            return;
-        }
-    }
-
-    fn failed(&mut self, label: &str, progress: &Progress, error: String) {
-        self.board.show(label, Mark::Failed, "Error", &error);
-        self.failures.insert(progress.resource.clone(), format!("{}: {error}", progress.op));
-    }
-
-    /// Shows services that became ready, and those that are waited for after a start.
-    fn view(&mut self, view: &View, goal: &Goal) {
-        for (slot, report) in verdict::in_scope(&view.report, &goal.scope) {
-            let before = self.slots.insert(slot.clone(), report.status);
-            if before == Some(report.status) {
-                continue;
-            }
-            let (mark, word) = match report.status {
-                SlotStatus::Starting => (Mark::Working, "Waiting"),
-                SlotStatus::Unhealthy => (Mark::Working, "Waiting"),
-                // A service that was ready from the start is no news.
-                SlotStatus::Ready if before.is_some() => (Mark::Done, "Ready"),
-                SlotStatus::Degraded if before.is_some() => (Mark::Done, "Degraded"),
-                SlotStatus::Completed if before.is_some() => (Mark::Done, "Completed"),
-                _ => continue,
-            };
-            let label = label(&self.project, &Resource::Slot(slot.clone()));
-            self.board.show(&label, mark, word, &report.message);
-        }
-    }
-}
-
-/// As `docker compose up` names a resource.
-pub fn label(project: &Project, resource: &Resource) -> String {
-    match resource {
-        Resource::Network(name) => format!("Network {name}"),
-        Resource::Volume(name) => format!("Volume {name}"),
-        Resource::Image(name) => format!("Image {name}"),
-        Resource::Container(name) => format!("Container {name}"),
-        Resource::Slot(slot) => match project.services.get(&slot.service) {
-            Some(service) => format!("Container {}", container_name(project, service, slot.number)),
-            None => format!("Container {}-{}-{}", slot.project, slot.service, slot.number),
-        },
-    }
-}
-
-#[allow(clippy::cast_precision_loss, reason = "for people, with one decimal")]
-fn megabytes(bytes: u64) -> f64 {
-    bytes as f64 / 1e6
 }
 
 fn plain(limit: Duration) -> String {

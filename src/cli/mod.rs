@@ -14,6 +14,7 @@ mod output;
 mod plan;
 mod progress;
 mod resolved;
+mod shown;
 mod validate;
 mod verdict;
 
