@@ -308,7 +308,10 @@ impl Observer {
         if lasting.contains(&event.action.as_str()) {
             self.changes.note(id.clone(), self.clock.now().mono);
         }
-        dirty.containers.insert(id);
+        // A signal alone changes nothing; if it ends the process, `die` follows.
+        if event.action != "kill" {
+            dirty.containers.insert(id);
+        }
         false
     }
 

@@ -3,4 +3,6 @@
 #[path = "../support/engine-proxy/mod.rs"]
 mod engine_proxy;
 
+mod loop_smoke;
 mod proxy;
+mod support;

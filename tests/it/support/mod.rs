@@ -1,0 +1,298 @@
+//! A stack under homeostat's own loop, in this process, on a real engine.
+//!
+//! Each stack has a project name of its own and removes everything of it when dropped.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use homeostat::clock::{Clock, SystemClock};
+use homeostat::compose::{self, LoadOptions};
+use homeostat::controller::meter::Uncounted;
+use homeostat::controller::observer::Observer;
+use homeostat::controller::worker::{Goal, Parts, Phase, Progress, Tap, View, Worker};
+use homeostat::desired::{Desired, Policy, ServiceTraits};
+use homeostat::engine::docker::{Docker, Endpoint, Surroundings};
+use homeostat::engine::{DynEngine, Tier};
+use homeostat::execute::{Recorder, StepResult};
+use homeostat::plan::{Memory, Plan, Scope, SlotStatus, Step};
+use homeostat::probe::spec::{Probe, Spec};
+use tokio::sync::{broadcast, watch};
+use tokio_util::sync::CancellationToken;
+
+/// The image that plays every service; `make images` builds it.
+pub const IMAGE: &str = "homeostat-test/stand-ins:1";
+
+/// Runs `docker ARGS…` and returns what it prints; fails the test when it fails.
+pub fn docker(args: &[&str]) -> String {
+    let output = Command::new("docker").args(args).output().expect("the docker CLI runs");
+    assert!(
+        output.status.success(),
+        "docker {args:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// The same, where failing is fine.
+pub fn docker_try(args: &[&str]) -> Result<String, String> {
+    let output = Command::new("docker").args(args).output().expect("the docker CLI runs");
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
+    }
+}
+
+struct Unrecorded;
+
+impl Recorder for Unrecorded {
+    fn begin<'a>(&'a self, _: &'a Plan, _: &'a Step) -> BoxFuture<'a, Option<i64>> {
+        async { None }.boxed()
+    }
+    fn end<'a>(&'a self, _: Option<i64>, _: &'a Step, _: &'a StepResult) -> BoxFuture<'a, ()> {
+        async {}.boxed()
+    }
+}
+
+/// What a stack is made from.
+#[derive(Default)]
+pub struct Setup {
+    /// Compose file.
+    pub compose: String,
+    /// Probes by service, as YAML of a `probe::Spec`.
+    pub probes: BTreeMap<String, Spec>,
+    /// Recovery order.
+    pub recovery_order: Vec<String>,
+    /// Policies.
+    pub policy: Policy,
+    /// Engine endpoint; the default socket when empty.
+    pub host: String,
+    /// Time between full lists.
+    pub resync: Option<Duration>,
+}
+
+/// A stack under the loop.
+pub struct Stack {
+    pub project: String,
+    pub dir: tempfile::TempDir,
+    pub tap: Tap,
+    goal: watch::Sender<Option<Goal>>,
+    setup: Setup,
+    generation: u64,
+    stop: CancellationToken,
+    runtime: Option<tokio::runtime::Runtime>,
+    progress: broadcast::Receiver<Progress>,
+}
+
+impl Stack {
+    /// Begins to keep the stack. `name` is the project's name; a random suffix keeps runs apart.
+    pub fn start(name: &str, setup: Setup) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let suffix: String = dir
+            .path()
+            .file_name()
+            .map(|n| n.to_string_lossy().to_lowercase())
+            .unwrap_or_default()
+            .chars()
+            .filter(char::is_ascii_alphanumeric)
+            .collect();
+        let project = format!("it-{name}-{suffix}");
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let host = (!setup.host.is_empty()).then_some(setup.host.as_str());
+        let endpoint = Endpoint::resolve(host, &Surroundings::of_process()).expect("an endpoint");
+        let engine: DynEngine =
+            Arc::new(Docker::new(endpoint, Tier::Reconcile).expect("an engine client"));
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let (goal, goal_rx) = watch::channel(None);
+        let stop = CancellationToken::new();
+        let (tap, progress) = runtime.block_on(async {
+            let resync = setup.resync.unwrap_or(Duration::from_secs(60));
+            let (observer, handle) =
+                Observer::new(engine.clone(), clock.clone(), Arc::new(Uncounted), resync);
+            tokio::spawn(observer.run(stop.clone()));
+            handle.projects.send_modify(|p| {
+                p.insert(project.clone());
+            });
+            let (worker, tap) = Worker::new(Parts {
+                engine,
+                observer: handle,
+                clock,
+                metrics: Arc::new(Uncounted),
+                recorder: Arc::new(Unrecorded),
+                memory: Memory::default(),
+                goal: goal_rx,
+            });
+            let progress = tap.progress.subscribe();
+            tokio::spawn(worker.run(stop.clone()));
+            (tap, progress)
+        });
+        let mut stack = Self {
+            project,
+            dir,
+            tap,
+            goal,
+            setup,
+            generation: 0,
+            stop,
+            runtime: Some(runtime),
+            progress,
+        };
+        stack.load();
+        stack
+    }
+
+    /// Edits the Compose file; the loop follows.
+    pub fn edit(&mut self, compose: &str) {
+        self.setup.compose = compose.to_owned();
+        self.load();
+    }
+
+    /// The Compose file's path.
+    pub fn file(&self) -> PathBuf {
+        self.dir.path().join("compose.yaml")
+    }
+
+    fn load(&mut self) {
+        std::fs::write(self.file(), &self.setup.compose).expect("the file is written");
+        self.generation += 1;
+        let project = load(&self.file(), &self.project);
+        let mut traits = BTreeMap::new();
+        let mut probes = BTreeMap::new();
+        for (service, spec) in &self.setup.probes {
+            if let Some(probe) = Probe::of(spec).expect("a sound probe") {
+                probes.insert(service.clone(), Arc::new(probe));
+                traits
+                    .insert(service.clone(), ServiceTraits { probed: true, ..Default::default() });
+            }
+        }
+        let desired = Desired::new(
+            self.generation,
+            Arc::new(project),
+            &self.setup.recovery_order,
+            traits,
+            self.setup.policy,
+        )
+        .expect("an order");
+        self.goal.send_replace(Some(Goal {
+            desired: Arc::new(desired),
+            probes,
+            scope: Scope::default(),
+        }));
+    }
+
+    /// Waits until everything is as desired; fails the test after `within`, saying what isn't.
+    pub fn settle(&mut self, within: Duration) {
+        let generation = self.generation;
+        self.until(within, "the stack is settled", |view| {
+            view.generation == generation
+                && view.plan.is_empty()
+                && view.busy == 0
+                && view.report.settled()
+                && view.link == homeostat::controller::observer::Link::Live
+        });
+    }
+
+    /// Waits for a view.
+    pub fn until(&mut self, within: Duration, what: &str, holds: impl Fn(&View) -> bool) -> View {
+        let deadline = Instant::now() + within;
+        loop {
+            let view = self.tap.views.borrow_and_update().clone();
+            if holds(&view) {
+                return view;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "not within {within:?}: {what}\nplan:\n{}report:\n{}slots: {:#?}\nbusy: {}\nlink: {:?}\n{}",
+                view.plan,
+                view.report,
+                view.report.slots,
+                view.busy,
+                view.link,
+                docker(&["ps", "-a", "--filter", &format!("name={}", self.project)]),
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// The steps that ended since the last call, as `service web/1: start: done`.
+    pub fn history(&mut self) -> Vec<String> {
+        let mut lines = Vec::new();
+        while let Ok(step) = self.progress.try_recv() {
+            if let Phase::Ended(result, _) = &step.phase {
+                lines.push(format!("{}: {}: {}", step.resource, step.op, result.word()));
+            }
+        }
+        lines
+    }
+
+    /// Status of a service's first slot.
+    pub fn status(&self, service: &str) -> Option<SlotStatus> {
+        let view = self.tap.views.borrow();
+        view.report.slots.iter().find(|(s, _)| s.service == service).map(|(_, r)| r.status)
+    }
+
+    /// The name that a slot's container has.
+    pub fn container(&self, service: &str) -> String {
+        format!("{}-{service}-1", self.project)
+    }
+
+    /// `docker inspect -f FORMAT` of a service's first container.
+    pub fn inspect(&self, service: &str, format: &str) -> String {
+        docker(&["inspect", "-f", format, &self.container(service)])
+    }
+
+    /// IDs of all containers of the project.
+    pub fn ids(&self) -> Vec<String> {
+        let label = format!("label=com.docker.compose.project={}", self.project);
+        let out = docker(&["ps", "-aq", "--no-trunc", "--filter", &label]);
+        out.lines().map(str::to_owned).collect()
+    }
+}
+
+/// Loads one Compose file under a project name.
+pub fn load(file: &Path, project: &str) -> homeostat::compose::Project {
+    compose::load(&LoadOptions {
+        files: vec![file.to_owned()],
+        project_name: Some(project.to_owned()),
+        cwd: file.parent().map(Path::to_owned).unwrap_or_default(),
+        ..LoadOptions::default()
+    })
+    .unwrap_or_else(|error| panic!("{error}"))
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_timeout(Duration::from_secs(20));
+        }
+        clean(&self.project);
+    }
+}
+
+/// Removes everything of a project, volumes included: it is a test's own.
+pub fn clean(project: &str) {
+    let label = format!("label=com.docker.compose.project={project}");
+    let list = |args: &[&str]| docker_try(args).unwrap_or_default();
+    let remove = |what: &[&str], ids: String| {
+        for id in ids.lines() {
+            let mut args = what.to_vec();
+            args.push(id);
+            let _ = docker_try(&args);
+        }
+    };
+    let paused = list(&["ps", "-q", "--filter", &label, "--filter", "status=paused"]);
+    remove(&["unpause"], paused);
+    remove(&["rm", "-f", "-v"], list(&["ps", "-aq", "--filter", &label]));
+    remove(&["network", "rm"], list(&["network", "ls", "-q", "--filter", &label]));
+    remove(&["volume", "rm", "-f"], list(&["volume", "ls", "-q", "--filter", &label]));
+}
