@@ -43,7 +43,7 @@ const MOST_STARTS: u32 = 6;
 /// # Errors
 /// Wrong files, an engine that fails, or services that don't become ready.
 pub async fn run(options: &Resolved, args: &ApplyArgs) -> Result<Exit, CliError> {
-    let goal = goal::load(options, &args.services)?;
+    let goal = goal::load(options, &args.services)?.goal;
     let engine = options.engine(Tier::Reconcile)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let begun = clock.now().mono;

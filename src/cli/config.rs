@@ -18,7 +18,7 @@ use crate::compose::{self, LoadOptions, Project, config};
 /// Wrong files, or an output that can't be written.
 pub fn run(options: &Resolved, args: &ConfigArgs) -> Result<Exit, CliError> {
     let load = LoadOptions { allow_unsupported: true, ..options.load.clone() };
-    let project = compose::load(&load).map_err(CliError::Input)?;
+    let project = compose::load(&load)?;
     for warning in &project.warnings {
         warn(warning);
     }

@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use crate::api::diagnostic::{Diagnostic, Severity};
 use crate::compose::LoadError;
+use crate::desired::Diagnostics;
 use crate::engine::Fault;
 
 /// How a verb ended when it did its work.
@@ -33,7 +35,7 @@ pub enum CliError {
     Usage(String),
     /// The project's files are wrong.
     #[error("{0}")]
-    Input(LoadError),
+    Input(Diagnostics),
     /// The engine failed or can't be reached.
     #[error(transparent)]
     Engine(#[from] Fault),
@@ -58,13 +60,25 @@ impl CliError {
     /// Prints it on standard error.
     pub fn print(&self) {
         match self {
-            Self::Input(LoadError(diagnostics)) => {
-                for diagnostic in diagnostics {
-                    complain("error", &diagnostic.to_string());
+            Self::Input(diagnostics) => {
+                for finding in &diagnostics.list {
+                    tell(finding);
                 }
             }
             other => complain("error", &other.to_string()),
         }
+    }
+}
+
+impl From<Diagnostics> for CliError {
+    fn from(diagnostics: Diagnostics) -> Self {
+        Self::Input(diagnostics)
+    }
+}
+
+impl From<LoadError> for CliError {
+    fn from(LoadError(list): LoadError) -> Self {
+        Self::Input(Diagnostics::new(list.into_iter().map(Diagnostic::from).collect()))
     }
 }
 
@@ -77,6 +91,20 @@ impl From<io::Error> for CliError {
 /// Prints a warning on standard error.
 pub fn warn(message: &str) {
     complain("warning", message);
+}
+
+/// Prints a finding as an error or a warning. A file below the current folder is named from here.
+pub fn tell(finding: &Diagnostic) {
+    let mut finding = finding.clone();
+    let word = if finding.severity == Severity::Warning { "warning" } else { "error" };
+    finding.severity = Severity::Error;
+    let here = std::env::current_dir().unwrap_or_default();
+    if let Ok(short) = finding.file.strip_prefix(&here)
+        && !short.as_os_str().is_empty()
+    {
+        finding.file = short.to_owned();
+    }
+    complain(word, &finding.to_string());
 }
 
 fn complain(word: &str, message: &str) {
@@ -119,7 +147,7 @@ mod tests {
         let endpoint = String::from("x");
         let bad = Fault::BadEndpoint { endpoint: endpoint.clone(), reason: String::new() };
         assert_eq!(CliError::Usage(String::new()).code(), 2);
-        assert_eq!(CliError::Input(LoadError(vec![])).code(), 2);
+        assert_eq!(CliError::Input(Diagnostics::default()).code(), 2);
         assert_eq!(CliError::Engine(bad).code(), 2);
         assert_eq!(CliError::Engine(Fault::SocketPermission { endpoint }).code(), 1);
         assert_eq!(CliError::Interrupted.code(), 130);

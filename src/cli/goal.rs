@@ -1,34 +1,70 @@
 //! From the options to what a stack should look like.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::path::Path;
 
-use super::error::{CliError, warn};
+use super::error::{CliError, tell};
 use super::resolved::Resolved;
-use crate::compose::{self, Project};
+use crate::api::diagnostic::did_you_mean;
+use crate::compose::Project;
 use crate::controller::worker::Goal;
-use crate::desired::{Desired, Policy};
+use crate::desired::source::{Environment, Flags, Request, find};
 use crate::plan::Scope;
 
 /// Generation of a state that is loaded once.
 const ONLY: u64 = 1;
 
-/// Loads the project and limits it to these services and what they depend on.
+/// Where to look for stacks: `path` is the folder of `run`, and a verb without a daemon sees the
+/// shell's variables.
+pub fn request(options: &Resolved, path: Option<&Path>, inherit: bool) -> Request {
+    let load = &options.load;
+    Request {
+        path: path.map(Path::to_owned),
+        cwd: load.cwd.clone(),
+        flags: Flags {
+            files: load.files.clone(),
+            project_name: load.project_name.clone(),
+            project_directory: load.project_directory.clone(),
+            env_files: load.env_files.clone(),
+            profiles: load.profiles.clone(),
+        },
+        environment: Environment { variables: load.shell.clone(), inherit },
+        scope: Scope::default(),
+    }
+}
+
+/// A stack as its files say now.
+pub struct Meant {
+    /// Its name.
+    pub name: String,
+    /// What it should look like.
+    pub goal: Goal,
+}
+
+/// Loads the one stack that is meant and limits it to these services and what they depend on.
+/// Prints warnings.
 ///
 /// # Errors
-/// Everything that is wrong with the files, or a service that isn't there.
-pub fn load(options: &Resolved, services: &[String]) -> Result<Goal, CliError> {
-    let project = Arc::new(compose::load(&options.load).map_err(CliError::Input)?);
-    for warning in &project.warnings {
-        warn(warning);
+/// Everything that is wrong with the files, several stacks, or a service that isn't there.
+pub fn load(options: &Resolved, services: &[String]) -> Result<Meant, CliError> {
+    let found = find(&request(options, None, true))?;
+    for finding in &found.findings {
+        tell(finding);
     }
-    let scope = scope(&project, services)?;
-    let desired = Desired::new(ONLY, project, &[], BTreeMap::new(), Policy::default())
-        .map_err(|error| CliError::Usage(error.to_string()))?;
-    for warning in &desired.warnings {
-        warn(warning);
+    let [source] = &found.sources[..] else {
+        let names: Vec<&str> = found.sources.iter().map(|s| s.name.as_str()).collect();
+        return Err(CliError::Usage(format!(
+            "several stacks are here: {}; name the file of one with -f",
+            names.join(", ")
+        )));
+    };
+    let loaded = source.load(ONLY)?;
+    for warning in &loaded.warnings {
+        tell(warning);
     }
-    Ok(Goal { desired: Arc::new(desired), probes: BTreeMap::new(), scope })
+    let mut goal = loaded.goal;
+    goal.scope = scope(&goal.desired.project, services)?;
+    Ok(Meant { name: source.name.clone(), goal })
 }
 
 /// These services and, transitively, what they depend on; nothing given is everything.
@@ -66,35 +102,9 @@ pub fn known(project: &Project, name: &str) -> Result<(), CliError> {
             "service `{name}` is under an inactive profile; add `--profile {profile}`"
         )));
     }
-    Err(CliError::Usage(format!(
-        "no service `{name}` in project `{}`; {}",
-        project.name,
-        suggestion(name, project.services.keys().map(String::as_str), "services")
-    )))
-}
-
-/// `did you mean …?`, or all names when none is near.
-pub fn suggestion<'a>(
-    wrong: &str,
-    known: impl Iterator<Item = &'a str> + Clone,
-    noun: &str,
-) -> String {
-    let near = known
-        .clone()
-        .map(|name| (strsim::damerau_levenshtein(wrong, name), name))
-        .filter(|(distance, name)| *distance <= 1 + name.len().min(wrong.len()) / 3)
-        .min();
-    if let Some((_, name)) = near {
-        return format!("did you mean `{name}`?");
-    }
-    let mut names: Vec<&str> = known.take(9).collect();
-    if names.is_empty() {
-        return format!("there are no {noun}");
-    }
-    if names.len() > 8 {
-        names[8] = "…";
-    }
-    format!("its {noun} are: {}", names.join(", "))
+    let names = project.services.keys().map(String::as_str);
+    let mend = did_you_mean(name, names).map_or_else(String::new, |mend| format!("; {mend}"));
+    Err(CliError::Usage(format!("no service `{name}` in project `{}`{mend}", project.name)))
 }
 
 #[cfg(test)]
@@ -132,7 +142,7 @@ mod tests {
         assert_eq!(message("valky"), "no service `valky` in project `p`; did you mean `valkey`?");
         assert_eq!(
             message("database"),
-            "no service `database` in project `p`; its services are: valkey, web"
+            "no service `database` in project `p`; known here: valkey, web"
         );
     }
 }

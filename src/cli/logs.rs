@@ -13,7 +13,6 @@ use super::output::coloured;
 use super::resolved::Resolved;
 use crate::api::quantity::Duration;
 use crate::clock::{Clock, SystemClock, Timestamp};
-use crate::compose;
 use crate::controller::snapshot;
 use crate::engine::{Fault, LogChunk, LogOptions, Tier};
 use crate::observed::Container;
@@ -28,9 +27,10 @@ const COLOURS: [&str; 5] = ["36", "33", "32", "35", "34"];
 /// # Errors
 /// An unknown service, or an engine that fails.
 pub async fn run(options: &Resolved, args: &LogsArgs) -> Result<Exit, CliError> {
-    let project = compose::load(&options.load).map_err(CliError::Input)?;
+    let goal = goal::load(options, &[])?.goal;
+    let project = &goal.desired.project;
     for service in &args.services {
-        goal::known(&project, service)?;
+        goal::known(project, service)?;
     }
     let clock = SystemClock::new();
     let wanted = LogOptions {

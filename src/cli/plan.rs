@@ -18,7 +18,7 @@ use crate::plan::{Memory, Plan, Report, Resource, Standing};
 /// # Errors
 /// Wrong files, or an engine that can't be reached.
 pub async fn run(options: &Resolved, args: &PlanArgs) -> Result<Exit, CliError> {
-    let goal = goal::load(options, &args.services)?;
+    let goal = goal::load(options, &args.services)?.goal;
     let engine = options.engine(Tier::Observe)?;
     let clock = SystemClock::new();
     let seen = look(&engine, &clock, &goal, &Memory::default()).await?;

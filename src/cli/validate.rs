@@ -1,47 +1,29 @@
 //! `validate`: checks files without an engine.
 
-use std::path::Path;
-
 use super::args::ValidateArgs;
-use super::error::{CliError, Exit, warn};
+use super::error::{CliError, Exit, tell};
+use super::goal::request;
 use super::output::{count, print};
 use super::resolved::Resolved;
-use crate::compose::{self, LoadError, LoadOptions};
-use crate::desired::{Desired, Policy};
+use crate::api::diagnostic::Severity;
+use crate::desired::Diagnostics;
+use crate::desired::validate;
 
 /// Runs the verb: every path is a project of its own, and all mistakes of all of them are shown.
 ///
 /// # Errors
 /// The mistakes.
 pub fn run(options: &Resolved, args: &ValidateArgs) -> Result<Exit, CliError> {
-    let mut mistakes = Vec::new();
-    let mut good = String::new();
-    for path in &args.paths {
-        match check(options, path) {
-            Ok(line) => good.push_str(&line),
-            Err(CliError::Input(LoadError(found))) => mistakes.extend(found),
-            Err(error) => return Err(error),
-        }
+    let environment = request(options, None, true).environment;
+    let found = validate(&args.paths, &options.load.cwd, &environment);
+    let (warnings, mistakes): (Vec<_>, Vec<_>) =
+        found.into_iter().partition(|finding| finding.severity == Severity::Warning);
+    for warning in &warnings {
+        tell(warning);
     }
-    print(&good)?;
-    if mistakes.is_empty() { Ok(Exit::Well) } else { Err(CliError::Input(LoadError(mistakes))) }
-}
-
-fn check(options: &Resolved, path: &Path) -> Result<String, CliError> {
-    let full = options.load.cwd.join(path);
-    let mut load = LoadOptions { files: Vec::new(), ..options.load.clone() };
-    if full.is_dir() {
-        load.cwd = full;
-    } else {
-        load.files = vec![full];
+    if !mistakes.is_empty() {
+        return Err(Diagnostics::new(mistakes).into());
     }
-    let project = compose::load(&load).map_err(CliError::Input)?;
-    for warning in &project.warnings {
-        warn(warning);
-    }
-    let services = count(project.services.len(), "service");
-    let line = format!("{}: well; project {}, {services}\n", path.display(), project.name);
-    Desired::new(1, project.into(), &[], Default::default(), Policy::default())
-        .map_err(|error| CliError::Usage(format!("{}: {error}", path.display())))?;
-    Ok(line)
+    print(&format!("{}: no mistakes\n", count(args.paths.len(), "path")))?;
+    Ok(Exit::Well)
 }
