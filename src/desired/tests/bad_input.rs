@@ -125,6 +125,6 @@ fn validate_reports_every_path() {
 #[test]
 fn values_of_variables_are_not_shown() {
     let said = said(&stack("spec:\n  source: {env: {KEY: hunter2}, inherit: true}\n"));
-    assert!(said.contains("5:32: unknown key `inherit`"), "{said}");
+    assert!(said.contains("5:33: unknown key `inherit`"), "{said}");
     assert!(!said.contains("hunter2"), "{said}");
 }
