@@ -131,10 +131,11 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Diagnostic {
 /// A file that can't be read, or that is too large for one of resources.
 pub fn resource_file(path: &Path) -> Result<Option<ResourceFile>, Diagnostic> {
     let fail = |e| unreadable(path, &e);
-    let file = File::open(path).map_err(fail)?;
-    if !file.metadata().map_err(fail)?.is_file() {
+    // Before it is opened: opening a named pipe waits for its writer.
+    if !std::fs::metadata(path).map_err(fail)?.is_file() {
         return Ok(None);
     }
+    let file = File::open(path).map_err(fail)?;
     let mut bytes = Vec::new();
     file.take(MAX_RESOURCE_FILE + 1).read_to_end(&mut bytes).map_err(fail)?;
     let complete = bytes.len() as u64 <= MAX_RESOURCE_FILE;
@@ -189,6 +190,18 @@ pub fn scan(folder: &Path) -> Result<(Vec<ResourceFile>, Vec<Diagnostic>), Diagn
 pub fn is_yaml(path: &Path) -> bool {
     let hidden = path.file_name().is_some_and(|n| n.as_encoded_bytes().starts_with(b"."));
     !hidden && path.extension().is_some_and(|e| e == "yaml" || e == "yml")
+}
+
+/// Whether `.env` of a folder names the Compose files.
+pub fn names_compose_file(folder: &Path) -> bool {
+    let path = folder.join(".env");
+    if !path.is_file() {
+        return false;
+    }
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|f| f.take(MAX_RESOURCE_FILE).read_to_end(&mut bytes));
+    let text = String::from_utf8_lossy(&bytes);
+    read.is_ok() && text.lines().any(|line| line.trim_start().starts_with("COMPOSE_FILE="))
 }
 
 /// The default Compose file of a folder.

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use super::assemble::{LoadedStack, Written, assemble};
 use super::diagnostics::Diagnostics;
 pub use super::files::is_yaml;
-use super::files::{ResourceFile, compose_file, name_of, resource_file, scan};
+use super::files::{ResourceFile, compose_file, name_of, names_compose_file, resource_file, scan};
 use crate::api::diagnostic::{Diagnostic, did_you_mean};
 use crate::api::document::Document;
 use crate::api::stack::{ComposeSource, StackSource};
@@ -167,12 +167,6 @@ fn nothing(path: &Path, message: &str) -> Diagnostic {
 
 fn parent(path: &Path) -> PathBuf {
     path.parent().map(Path::to_owned).unwrap_or_default()
-}
-
-/// `.env` of the folder names the Compose files.
-fn names_compose_file(folder: &Path) -> bool {
-    std::fs::read_to_string(folder.join(".env"))
-        .is_ok_and(|text| text.lines().any(|line| line.trim_start().starts_with("COMPOSE_FILE=")))
 }
 
 fn bare(request: &Request, origin: Origin, folder: &Path) -> Found {

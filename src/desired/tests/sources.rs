@@ -229,3 +229,14 @@ fn a_home_folder_is_always_known() {
     let mounts = &loaded.goal.desired.project.services["web"].mounts;
     assert_eq!(mounts[0].source.as_deref(), Some("/home/u/data"));
 }
+
+#[test]
+fn dot_env_may_name_the_compose_files_and_a_pipe_holds_nobody_up() {
+    let folder = Folder::new(&[("web.txt", COMPOSE), (".env", "COMPOSE_FILE=web.txt\n")]);
+    let pipe = folder.path().join("pipe.yaml");
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0)
+        .expect("a pipe");
+    let loaded = folder.load().expect("loads");
+    assert_eq!(names(&loaded.files_read, &folder.path()), [".env", "web.txt"]);
+}
