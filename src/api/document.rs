@@ -203,7 +203,9 @@ fn pieces(text: &str) -> Vec<(u32, &str)> {
     let mut pieces = Vec::new();
     let (mut start, mut before, mut offset) = (0, 0, 0);
     for (number, line) in (0u32..).zip(text.split_inclusive('\n')) {
-        let marker = line.strip_prefix("---").is_some_and(|r| r.trim_start().len() < r.len() || r.is_empty());
+        let marker = line
+            .strip_prefix("---")
+            .is_some_and(|r| r.trim_start().len() < r.len() || r.is_empty());
         if marker && offset > start {
             pieces.push((before, &text[start..offset]));
             (start, before) = (offset, number);
@@ -237,6 +239,10 @@ fn position(location: serde_saphyr::Location, before: u32) -> Position {
 
 fn mistake(error: &serde_saphyr::Error, before: u32) -> Mistake {
     let at = error.location().map(|l| position(l, before)).unwrap_or_default();
+    if let serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } = error.without_snippet()
+    {
+        return Mistake { at, message: format!("duplicate key `{key}`: keep one") };
+    }
     let text = error.without_snippet().to_string();
     // The place is shown apart.
     let text = text.split(" at line ").next().unwrap_or(&text);

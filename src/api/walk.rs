@@ -154,7 +154,8 @@ impl<'s> Walker<'_, 's> {
             return;
         }
         let text = |key: &str| schema.get(key).and_then(Json::as_str);
-        if let Some(target) = text("$ref").and_then(|r| self.root.pointer(r.trim_start_matches('#')))
+        if let Some(target) =
+            text("$ref").and_then(|r| self.root.pointer(r.trim_start_matches('#')))
         {
             self.collect(target, into, depth + 1);
         }

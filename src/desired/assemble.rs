@@ -11,7 +11,7 @@ use super::diagnostics::Diagnostics;
 use super::files::ResourceFile;
 use super::{Desired, OrderError, OrphanPolicy, Policy, ReadinessPolicy, ServiceTraits, host_path};
 use crate::api::diagnostic::{Diagnostic, did_you_mean};
-use crate::api::document::Document;
+use crate::api::document::{Document, Value as Node};
 use crate::api::stack::{
     ImagePull, ManualStop, Orphans, Paused, PolicySpec, Readiness, Rollback, ServiceSpec, Stack,
     StackSpec,
@@ -19,7 +19,7 @@ use crate::api::stack::{
 use crate::compose::types::{Condition, Project, PullPolicy};
 use crate::controller::worker::Goal;
 use crate::plan::Scope;
-use crate::probe::spec::Probe;
+use crate::probe::spec::{Probe, SpecError};
 
 /// A Stack and where it was written.
 #[derive(Clone, Copy)]
@@ -146,7 +146,14 @@ fn service_spec(
             probes.insert(name.to_owned(), Arc::new(probe));
         }
         Ok(_) => {}
-        Err(error) => errors.push(written.at(&path, format!("service `{name}`: {error}"))),
+        Err(error) => {
+            let field = match &error {
+                SpecError::Value { field, .. } => field,
+                SpecError::Endpoint { .. } => "endpoint",
+            };
+            let path: Vec<&str> = path.into_iter().chain(field.split('.')).collect();
+            errors.push(written.at(&path, format!("service `{name}`: {error}")));
+        }
     }
 }
 
@@ -266,10 +273,8 @@ fn order_error(
     };
     let mut finding = written.at(&["spec", "recoveryOrder"], message);
     let list = written.document.value(&["spec", "recoveryOrder"]).map(|n| &n.value);
-    if let Some(crate::api::document::Value::List(items)) = list {
-        let is = |v: &crate::api::document::Value| {
-            matches!(v, crate::api::document::Value::Text(text) if text == name)
-        };
+    if let Some(Node::List(items)) = list {
+        let is = |v: &Node| matches!(v, Node::Text(text) if text == name);
         if let Some(item) = items.iter().find(|i| is(&i.value)) {
             let at = written.document.place(item);
             let text = &written.file.text;

@@ -1,12 +1,13 @@
 //! Finds resources: the YAML files of a folder, their documents, the Stacks among them.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use crate::api::diagnostic::{Diagnostic, did_you_mean};
-use crate::api::document::{Document, MAX_RESOURCE_FILE, documents};
+use crate::api::diagnostic::{Diagnostic, Position, did_you_mean};
+use crate::api::document::{Document, MAX_RESOURCE_FILE, Value, documents};
 use crate::api::meta::{API_VERSION, GROUP, KINDS};
 use crate::api::stack::Stack;
 use crate::api::walk::walk;
@@ -68,7 +69,12 @@ impl ResourceFile {
     /// # Errors
     /// Every mistake of shape at once, or else the first value that can't be read.
     pub fn decode(&self, document: &Document<'_>) -> Result<Stack, Vec<Diagnostic>> {
-        let at = |place, message: &str| Diagnostic::at(&self.path, &self.text, place, message);
+        let hidden = secret_lines(document);
+        let at = |place: Position, message: &str| {
+            let mut finding = Diagnostic::at(&self.path, &self.text, place, message);
+            finding.excerpt = finding.excerpt.filter(|_| !hidden.contains(&place.line));
+            finding
+        };
         if let Err(mistake) = &document.root {
             return Err(vec![at(mistake.at, &mistake.message)]);
         }
@@ -86,10 +92,18 @@ impl ResourceFile {
     }
 }
 
+/// Lines that hold values of variables: they aren't shown.
+fn secret_lines(document: &Document<'_>) -> BTreeSet<u32> {
+    match document.value(&["spec", "source", "env"]).map(|n| &n.value) {
+        Some(Value::Map(entries)) => entries.iter().map(|(_, v)| document.place(v).line).collect(),
+        _ => BTreeSet::new(),
+    }
+}
+
 /// The metadata.name of a document, if it can be read.
 pub fn name_of<'a>(document: &'a Document<'_>) -> Option<&'a str> {
     match &document.value(&["metadata", "name"])?.value {
-        crate::api::document::Value::Text(name) => Some(name),
+        Value::Text(name) => Some(name),
         _ => None,
     }
 }
@@ -102,12 +116,21 @@ fn is_resource(document: &Document<'_>) -> bool {
             && crate::api::diagnostic::nearest(version, [API_VERSION]).is_some())
 }
 
+fn unreadable(path: &Path, error: &std::io::Error) -> Diagnostic {
+    let message = match error.kind() {
+        std::io::ErrorKind::NotFound => "no such file or folder".to_owned(),
+        std::io::ErrorKind::PermissionDenied => "permission denied: make it readable".to_owned(),
+        _ => format!("can't be read: {error}"),
+    };
+    Diagnostic::file(path, message)
+}
+
 /// Reads a file if it holds resources.
 ///
 /// # Errors
 /// A file that can't be read, or that is too large for one of resources.
 pub fn resource_file(path: &Path) -> Result<Option<ResourceFile>, Diagnostic> {
-    let fail = |e: std::io::Error| Diagnostic::file(path, format!("can't be read: {e}"));
+    let fail = |e| unreadable(path, &e);
     let file = File::open(path).map_err(fail)?;
     if !file.metadata().map_err(fail)?.is_file() {
         return Ok(None);
@@ -138,7 +161,7 @@ pub fn resource_file(path: &Path) -> Result<Option<ResourceFile>, Diagnostic> {
 /// # Errors
 /// The folder can't be read, or holds too many files.
 pub fn scan(folder: &Path) -> Result<(Vec<ResourceFile>, Vec<Diagnostic>), Diagnostic> {
-    let fail = |e: std::io::Error| Diagnostic::file(folder, format!("can't be read: {e}"));
+    let fail = |e| unreadable(folder, &e);
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(fail)? {
         let path = entry.map_err(fail)?.path();

@@ -180,3 +180,6 @@ pub fn network_order(service: &Service) -> Vec<&str> {
     keys.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
     keys.into_iter().map(|(k, _)| k).collect()
 }
+
+#[cfg(test)]
+mod tests;

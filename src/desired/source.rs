@@ -12,15 +12,17 @@
 //!
 //! # Environment
 //! Interpolation sees `.env` or `envFiles`, then `spec.source.env`, and the process's environment
-//! only when that is inherited; what comes later wins.
+//! only when that is inherited; what comes later wins. `HOME` is there in any case: without it,
+//! `~/data` would become a wrong path, and the engine would make an empty folder there.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::assemble::{LoadedStack, Written, assemble};
 use super::diagnostics::Diagnostics;
+pub use super::files::is_yaml;
 use super::files::{ResourceFile, compose_file, name_of, resource_file, scan};
-use crate::api::diagnostic::Diagnostic;
+use crate::api::diagnostic::{Diagnostic, did_you_mean};
 use crate::api::document::Document;
 use crate::api::stack::{ComposeSource, StackSource};
 use crate::compose::{self, LoadOptions};
@@ -108,19 +110,21 @@ pub fn find(request: &Request) -> Result<Found, Diagnostics> {
             return stacks(&folder, vec![file], Vec::new(), request);
         }
     }
-    let anywhere = |key| request.environment.inherit && request.environment.variables.contains_key(key);
+    let anywhere =
+        |key| request.environment.inherit && request.environment.variables.contains_key(key);
     if !request.flags.files.is_empty() || anywhere("COMPOSE_FILE") {
         return Ok(bare(request, Origin::Files, &request.cwd));
     }
     let start = request.flags.project_directory.as_ref();
     let start = start.map_or_else(|| request.cwd.clone(), |d| request.cwd.join(d));
     for folder in start.ancestors() {
-        let Ok((files, unreadable)) = scan(folder) else { continue };
+        let (files, unreadable) = scan(folder).unwrap_or_else(|finding| (vec![], vec![finding]));
         if files.iter().any(|f| f.stacks().next().is_some()) {
             return stacks(folder, files, unreadable, request);
         }
         if compose_file(folder).is_some() || names_compose_file(folder) {
             let mut found = bare(request, Origin::Folder(folder.to_owned()), folder);
+            found.findings.extend(unreadable);
             found.findings.extend(files.iter().flat_map(ResourceFile::remarks));
             return Ok(found);
         }
@@ -135,7 +139,10 @@ fn given(path: &Path, request: &Request) -> Result<Found, Diagnostics> {
         if files.iter().any(|f| f.stacks().next().is_some()) {
             return stacks(path, files, unreadable, request);
         }
-        if compose_file(path).is_some() || names_compose_file(path) || !request.flags.files.is_empty() {
+        if compose_file(path).is_some()
+            || names_compose_file(path)
+            || !request.flags.files.is_empty()
+        {
             let mut found = bare(request, Origin::Folder(path.to_owned()), path);
             found.findings.extend(files.iter().flat_map(ResourceFile::remarks));
             return Ok(found);
@@ -171,10 +178,7 @@ fn names_compose_file(folder: &Path) -> bool {
 fn bare(request: &Request, origin: Origin, folder: &Path) -> Found {
     let folder = folder.file_name().map(|n| n.to_string_lossy().to_lowercase());
     let name = request.flags.project_name.clone().or(folder).unwrap_or_default();
-    Found {
-        sources: vec![Source { name, origin, request: request.clone() }],
-        findings: Vec::new(),
-    }
+    Found { sources: vec![Source { name, origin, request: request.clone() }], findings: Vec::new() }
 }
 
 fn stacks(
@@ -193,8 +197,7 @@ fn stacks(
             if name.is_none() && sources.contains_key(&shown) {
                 continue;
             }
-            let origin =
-                Origin::Stack { folder: folder.to_owned(), file: file.path.clone(), name };
+            let origin = Origin::Stack { folder: folder.to_owned(), file: file.path.clone(), name };
             let source = Source { name: shown.clone(), origin, request: request.clone() };
             if sources.insert(shown.clone(), source).is_some() {
                 let at = document.key(&["metadata", "name"]);
@@ -203,10 +206,50 @@ fn stacks(
             }
         }
     }
-    Ok(Found { sources: sources.into_values().collect(), findings })
+    let mut sources: Vec<Source> = sources.into_values().collect();
+    // Of several Stacks, `-p` chooses one; a single one it renames.
+    if let (Some(name), true) = (&request.flags.project_name, sources.len() > 1) {
+        let Some(at) = sources.iter().position(|s| s.name == *name) else {
+            let message = format!("no Stack here is named `{name}`");
+            let help = did_you_mean(name, sources.iter().map(|s| s.name.as_str()));
+            return Err(Diagnostic::file(folder, message).help(help).into());
+        };
+        let mut chosen = sources.swap_remove(at);
+        chosen.request.flags.project_name = None;
+        sources = vec![chosen];
+    }
+    Ok(Found { sources, findings })
+}
+
+impl Found {
+    /// The only source, for a verb that works on one stack.
+    ///
+    /// # Errors
+    /// There are several.
+    pub fn one(mut self, folder: &Path) -> Result<Source, Diagnostics> {
+        match (self.sources.pop(), self.sources.last()) {
+            (Some(source), None) => Ok(source),
+            (last, _) => {
+                let names: Vec<&str> =
+                    self.sources.iter().chain(&last).map(|s| s.name.as_str()).collect();
+                let message = format!("holds several Stacks: {}", names.join(", "));
+                let help = "choose one with -p".to_owned();
+                Err(Diagnostic::file(folder, message).help(help).into())
+            }
+        }
+    }
 }
 
 impl Source {
+    /// Files that decide whether and how it loads, known without loading.
+    pub fn files(&self) -> Vec<PathBuf> {
+        match &self.origin {
+            Origin::Stack { file, .. } => vec![file.clone()],
+            Origin::Files => self.options(None, &self.request.cwd).files,
+            Origin::Folder(folder) => vec![folder.join("compose.yaml")],
+        }
+    }
+
     /// Loads the stack as the files say now. Reads files, so keep it off async threads.
     ///
     /// # Errors
@@ -219,7 +262,9 @@ impl Source {
                 self.load_stack(generation, file, name.as_deref(), &files)
                     .map_err(|e| e.read(all()))
             }
-            Origin::Files => self.load_compose(generation, self.options(None, &self.request.cwd), None),
+            Origin::Files => {
+                self.load_compose(generation, self.options(None, &self.request.cwd), None)
+            }
             Origin::Folder(folder) => {
                 let mut options = self.options(None, &self.request.cwd);
                 if options.files.is_empty() {
@@ -278,7 +323,10 @@ impl Source {
         let stack = file.decode(document).map_err(Diagnostics::new)?;
         let options = self.options(Some(&stack.spec.source), &parent(&file.path));
         let folder = parent(&file.path);
-        if options.files.is_empty() && compose_file(&folder).is_none() && !names_compose_file(&folder) {
+        if options.files.is_empty()
+            && compose_file(&folder).is_none()
+            && !names_compose_file(&folder)
+        {
             let at = document.key(&["spec", "source", "compose"]);
             let message = "no Compose file lies beside the Stack, and it names none";
             let help = "list them under spec.source.compose.files".to_owned();
@@ -319,12 +367,19 @@ impl Source {
             .flat_map(|s| &s.env)
             .map(|(name, value)| (name.clone(), value.0.expose().clone()))
             .collect();
+        if let Some(home) = environment.variables.get("HOME") {
+            shell.entry("HOME".into()).or_insert_with(|| home.clone());
+        }
         if environment.inherit || source.is_some_and(|s| s.inherit_env) {
             shell.extend(environment.variables.clone());
         }
         LoadOptions {
             // `-f` may have named the Stack itself.
-            files: if source.is_some() { base(&compose.files, folder) } else { choose(&flags.files, &[]) },
+            files: if source.is_some() {
+                base(&compose.files, folder)
+            } else {
+                choose(&flags.files, &[])
+            },
             project_directory: flags.project_directory.as_ref().map(|d| cwd.join(d)),
             project_name: flags.project_name.clone(),
             env_files: choose(&flags.env_files, &compose.env_files),

@@ -12,11 +12,7 @@ const MAX_PATHS: usize = 1000;
 
 /// Everything that is wrong or doubtful with Stack files, Compose files and folders of either,
 /// sorted by place. Without errors among it, all of them load.
-pub fn validate(
-    paths: &[PathBuf],
-    cwd: &Path,
-    environment: &Environment,
-) -> Vec<Diagnostic> {
+pub fn validate(paths: &[PathBuf], cwd: &Path, environment: &Environment) -> Vec<Diagnostic> {
     let mut all = Vec::new();
     for path in paths.iter().take(MAX_PATHS) {
         let request = Request {

@@ -2,7 +2,7 @@
 
 mod cold_start;
 mod faults;
-mod fixture;
+pub(super) mod fixture;
 mod model;
 mod network;
 mod property;

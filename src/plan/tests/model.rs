@@ -8,13 +8,6 @@ use crate::plan::{NetworkRef, Op, Plan, Step, Target};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// A step that the engine refused.
-#[derive(Debug)]
-pub struct Refused {
-    pub step: String,
-    pub why: String,
-}
-
 /// What steps have made so far.
 #[derive(Default)]
 struct Made {
@@ -23,8 +16,8 @@ struct Made {
 }
 
 /// Runs a plan; `pick` chooses among the steps that could go next. A step whose predecessor failed
-/// is skipped, as the executor does.
-pub fn run(world: &mut World, plan: &Plan, mut pick: impl FnMut(usize) -> usize) -> Vec<Refused> {
+/// is skipped, as the executor does. Returns what the engine refused.
+pub fn run(world: &mut World, plan: &Plan, mut pick: impl FnMut(usize) -> usize) -> Vec<String> {
     let desired = world.desired();
     let mut made = Made::default();
     let mut done = vec![None; plan.steps.len()];
@@ -41,7 +34,7 @@ pub fn run(world: &mut World, plan: &Plan, mut pick: impl FnMut(usize) -> usize)
         let outcome = if fine { apply(world, &desired, &mut made, step) } else { Ok(()) };
         done[step.id.0 - 1] = Some(fine && outcome.is_ok());
         if let Err(why) = outcome {
-            refused.push(Refused { step: format!("{}: {}", step.resource, step.op), why });
+            refused.push(format!("{}: {}: {why}", step.resource, step.op));
         }
     }
 }
@@ -208,8 +201,8 @@ fn start(world: &mut World, desired: &Desired, id: &ContainerId) -> Outcome {
         assert!(!namespace_parents(service).is_empty(), "only children share");
     }
     let ports = published(service);
-    let live = world.observed.containers.values().filter(|c| c.is_live());
-    if let Some(holder) = live.filter(|c| ports.iter().any(|p| c.published.contains(p))).next() {
+    let mut live = world.observed.containers.values().filter(|c| c.is_live());
+    if let Some(holder) = live.find(|c| ports.iter().any(|p| c.published.contains(p))) {
         return Err(format!("port is already allocated by {}", holder.name));
     }
     let container = found(world.observed.containers.get_mut(id), "container")?;

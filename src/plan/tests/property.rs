@@ -298,7 +298,7 @@ fn assert_home(world: &World) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig { cases: 800, failure_persistence: None, ..Default::default() })]
 
     #[test]
     fn a_converged_project_needs_no_plan(bytes in proptest::collection::vec(any::<u8>(), 0..120)) {
