@@ -1,5 +1,6 @@
 //! The arguments as clap reads them. Nothing here looks at the environment or at files.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -140,6 +141,8 @@ impl From<TierArg> for Tier {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
+    /// Converge, watch and repair until stopped
+    Run(RunArgs),
     /// Show what would be done and why; touch nothing
     Plan(PlanArgs),
     /// Converge once, wait until everything is ready, exit
@@ -148,6 +151,14 @@ pub enum Verb {
     Config(ConfigArgs),
     /// Check files without an engine
     Validate(ValidateArgs),
+    /// Show stacks, services, networks or volumes
+    Get(GetArgs),
+    /// Show everything about one object
+    Describe(DescribeArgs),
+    /// Show what was done and seen
+    Events(EventsArgs),
+    /// Take a stack down; volumes stay
+    Delete(DeleteArgs),
     /// Show what the containers of services print
     Logs(LogsArgs),
     /// Print a completion script
@@ -158,6 +169,11 @@ impl Verb {
     /// The project options after the verb, taken out.
     pub fn take_project(&mut self) -> ProjectArgs {
         match self {
+            Self::Run(args) => std::mem::take(&mut args.project),
+            Self::Get(args) => std::mem::take(&mut args.project),
+            Self::Describe(args) => std::mem::take(&mut args.project),
+            Self::Events(args) => std::mem::take(&mut args.project),
+            Self::Delete(args) => std::mem::take(&mut args.project),
             Self::Plan(args) => std::mem::take(&mut args.project),
             Self::Apply(args) => std::mem::take(&mut args.project),
             Self::Config(args) => std::mem::take(&mut args.project),
@@ -172,8 +188,11 @@ impl Verb {
 
     /// The log level where neither `--log-level` nor `HOMEOSTAT_LOG` says.
     pub const fn default_log_level(&self) -> &'static str {
-        // Errors of a step are in the progress already.
-        "error"
+        match self {
+            Self::Run(_) => "info",
+            // What goes wrong with a step is in the progress already.
+            _ => "error",
+        }
     }
 
     /// A runtime that fits: one-shot verbs start faster on one thread.
@@ -181,7 +200,11 @@ impl Verb {
     /// # Errors
     /// The system has no threads or descriptors left.
     pub fn runtime(&self) -> std::io::Result<tokio::runtime::Runtime> {
-        tokio::runtime::Builder::new_current_thread().enable_all().build()
+        let mut builder = match self {
+            Self::Run(_) => tokio::runtime::Builder::new_multi_thread(),
+            _ => tokio::runtime::Builder::new_current_thread(),
+        };
+        builder.worker_threads(2).enable_all().build()
     }
 }
 
@@ -323,6 +346,146 @@ fn tail(text: &str) -> Result<Tail, String> {
         "all" => Ok(Tail::All),
         number => number.parse().map(Tail::Lines).map_err(|_| "use a number or `all`".into()),
     }
+}
+
+/// `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Folder with Stacks or a Compose file; the current one when absent
+    #[arg(value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Address of the read-only API, health and metrics (loopback)
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9750")]
+    pub listen: SocketAddr,
+    /// Address that serves nothing but metrics and liveness
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub metrics_listen: Option<SocketAddr>,
+    /// Let this process's variables take part in interpolation
+    #[arg(long)]
+    pub inherit_env: bool,
+    /// Time between two full lists of the engine
+    #[arg(long, value_name = "DURATION", default_value = "60s")]
+    pub resync: Duration,
+    /// Where the project is.
+    #[command(flatten)]
+    pub project: ProjectArgs,
+}
+
+/// What `get` and `describe` know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// Stacks
+    #[value(alias = "stack")]
+    Stacks,
+    /// Services, one row a container
+    #[value(aliases = ["service", "svc"])]
+    Services,
+    /// Networks of the projects
+    #[value(alias = "network")]
+    Networks,
+    /// Volumes of the projects
+    #[value(alias = "volume")]
+    Volumes,
+}
+
+impl Kind {
+    /// `stack`, `service`…
+    pub const fn noun(self) -> &'static str {
+        match self {
+            Self::Stacks => "stack",
+            Self::Services => "service",
+            Self::Networks => "network",
+            Self::Volumes => "volume",
+        }
+    }
+}
+
+/// `KIND/NAME`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Object {
+    /// Kind.
+    pub kind: Kind,
+    /// Name.
+    pub name: String,
+}
+
+fn object(text: &str) -> Result<Object, String> {
+    let (kind, name) = text.split_once('/').ok_or("write KIND/NAME, such as service/web")?;
+    let kind = Kind::from_str(kind, true)
+        .map_err(|_| format!("`{kind}` is no kind; use stack, service, network or volume"))?;
+    if name.is_empty() {
+        return Err("the name is missing".into());
+    }
+    Ok(Object { kind, name: name.into() })
+}
+
+/// `get`.
+#[derive(Debug, Args)]
+pub struct GetArgs {
+    /// Of what
+    #[arg(value_enum)]
+    pub kind: Kind,
+    /// Only this one
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+    /// Form of the output
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub output: GetOutput,
+    /// Go on with what changes
+    #[arg(short, long)]
+    pub watch: bool,
+    /// Where the project is.
+    #[command(flatten)]
+    pub project: ProjectArgs,
+}
+
+/// `get -o`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum GetOutput {
+    /// Columns
+    Table,
+    /// More columns
+    Wide,
+    /// JSON
+    Json,
+    /// YAML
+    Yaml,
+}
+
+/// `describe`.
+#[derive(Debug, Args)]
+pub struct DescribeArgs {
+    /// What: service/web, stack/demo, network/NAME, volume/NAME
+    #[arg(value_name = "KIND/NAME", value_parser = object)]
+    pub object: Object,
+    /// Where the project is.
+    #[command(flatten)]
+    pub project: ProjectArgs,
+}
+
+/// `events`.
+#[derive(Debug, Args)]
+pub struct EventsArgs {
+    /// Go on with what happens
+    #[arg(short, long)]
+    pub watch: bool,
+    /// Where the project is.
+    #[command(flatten)]
+    pub project: ProjectArgs,
+}
+
+/// `delete`.
+#[derive(Debug, Args)]
+pub struct DeleteArgs {
+    /// The stack: stack/NAME
+    #[arg(value_name = "stack/NAME", value_parser = object)]
+    pub object: Object,
+    /// Don't ask
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Where the project is.
+    #[command(flatten)]
+    pub project: ProjectArgs,
 }
 
 /// `completions`.

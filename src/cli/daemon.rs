@@ -30,11 +30,22 @@ impl From<ClientError> for CliError {
 /// # Errors
 /// One runs, but it is another user's or another version.
 pub async fn connect(options: &Resolved) -> Result<Option<Client>, CliError> {
+    connect_within(options, DEADLINE).await
+}
+
+/// The same with another deadline for each answer.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_within(
+    options: &Resolved,
+    deadline: Duration,
+) -> Result<Option<Client>, CliError> {
     // Without a folder there is no daemon; where the folder is unknown there is none of ours.
     let Ok(path) = options.state_path() else { return Ok(None) };
     // Opening the folder would make it, so only the path is used.
     let socket = path.join("control.sock");
-    match Client::connect(&socket, DEADLINE).await {
+    match Client::connect(&socket, deadline).await {
         Ok(client) => Ok(Some(client)),
         Err(ClientError::NotRunning { .. }) => Ok(None),
         Err(error) => Err(error.into()),

@@ -5,7 +5,11 @@ mod args;
 mod completions;
 mod config;
 mod daemon;
+mod delete;
+mod describe;
 mod error;
+mod events;
+mod get;
 mod goal;
 mod journal;
 mod logs;
@@ -14,7 +18,10 @@ mod output;
 mod plan;
 mod progress;
 mod resolved;
+mod run;
 mod shown;
+mod status;
+mod table;
 mod validate;
 mod verdict;
 
@@ -36,7 +43,7 @@ pub fn main() -> ExitCode {
         Ok(cli) => {
             output::choose_colour(!cli.common.no_color);
             let detailed = cli.detailed_exit_code();
-            (run(cli), detailed)
+            (carry_out(cli), detailed)
         }
         Err(error) if !error.use_stderr() => {
             // Help or version was asked for.
@@ -60,7 +67,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> Result<Exit, CliError> {
+fn carry_out(cli: Cli) -> Result<Exit, CliError> {
     let (options, verb) = Resolved::new(cli)?;
     options.start_logging(verb.default_log_level())?;
     let runtime = verb.runtime()?;
@@ -72,6 +79,11 @@ fn run(cli: Cli) -> Result<Exit, CliError> {
 
 async fn dispatch(options: &Resolved, verb: Verb) -> Result<Exit, CliError> {
     match verb {
+        Verb::Run(args) => run::run(options, &args).await,
+        Verb::Get(args) => get::run(options, &args).await,
+        Verb::Describe(args) => describe::run(options, &args).await,
+        Verb::Events(args) => events::run(options, &args).await,
+        Verb::Delete(args) => delete::run(options, &args).await,
         Verb::Plan(args) => plan::run(options, &args).await,
         Verb::Apply(args) => apply::run(options, &args).await,
         Verb::Config(args) => config::run(options, &args),

@@ -22,6 +22,7 @@ mod running;
 mod service;
 mod slots;
 mod step;
+mod teardown;
 mod volume;
 
 #[cfg(test)]
@@ -37,6 +38,7 @@ use crate::observed::{Container, Observed};
 
 pub use memory::Memory;
 pub use report::{Entry, Report, SlotReport, SlotStatus, Standing};
+pub use teardown::teardown;
 pub use step::{Cause, NetworkRef, Op, Plan, Resource, Step, StepId, Target};
 
 /// What one call plans for.
