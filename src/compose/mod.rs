@@ -38,6 +38,9 @@ mod unique;
 mod validate;
 mod volume;
 
+#[cfg(test)]
+mod parity_tests;
+
 pub use diagnostic::{Diagnostic, LoadError};
 pub use hash::{network_hash, service_hash, volume_hash};
 pub use load::load;
