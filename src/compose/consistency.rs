@@ -133,6 +133,10 @@ fn undefined(
 fn references(name: &str, service: &Node, parts: &Parts<'_>, sources: &mut Sources) {
     let root = parts.root;
     for (what, key) in [("network", "networks"), ("model", "models")] {
+        // The clash with `network_mode` is told below, and `default` would not be implied.
+        if key == "networks" && service.get("network_mode").is_some() {
+            continue;
+        }
         for (used, node) in service.section(key) {
             undefined(name, what, used, node.key, root, sources);
         }
@@ -251,11 +255,14 @@ fn attributes(name: &str, service: &Node, sources: &mut Sources) {
     mounts(service, sources);
 }
 
+/// Reads a value in a form that compares.
+type Read = fn(&Node) -> Option<String>;
+
 /// Attributes that exist twice must agree.
 fn agreement(service: &Node, sources: &mut Sources) {
     let deploy = service.get("deploy");
     let part = |names: &[&str]| names.iter().try_fold(deploy?, |node, name| node.get(name));
-    let pairs: [(&str, &[&str], fn(&Node) -> Option<String>); 5] = [
+    let pairs: [(&str, &[&str], Read); 5] = [
         ("scale", &["replicas"], exact),
         ("cpus", &["resources", "limits", "cpus"], float),
         ("mem_limit", &["resources", "limits", "memory"], size),
