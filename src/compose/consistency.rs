@@ -211,7 +211,9 @@ fn dependencies(name: &str, service: &Node, parts: &Parts<'_>, sources: &mut Sou
 }
 
 fn attributes(name: &str, service: &Node, sources: &mut Sources) {
-    let has = |key: &str| service.get(key).is_some_and(|node| !node.is_null());
+    let has = |key: &str| {
+        service.get(key).is_some_and(|node| !node.is_null() && node.as_str() != Some(""))
+    };
     if !has("image") && !has("build") && !has("provider") {
         let message = format!("service `{name}` has neither `image` nor `build`");
         sources.report_help(service.key, message, "say which image it runs: `image: NAME:TAG`");
@@ -230,6 +232,14 @@ fn attributes(name: &str, service: &Node, sources: &mut Sources) {
         sources.report(first.place, message);
     }
     agreement(service, sources);
+    let platforms = service.get("build").and_then(|b| b.get("platforms")).and_then(Node::as_list);
+    if let (Some(platforms), Some(platform)) = (platforms, service.get("platform"))
+        && !platforms.is_empty()
+        && !platforms.contains(platform)
+    {
+        let message = "`build.platforms` must include the service's `platform`";
+        sources.report(platform.place, message);
+    }
     let deploy = service.get("deploy");
     let replicas = deploy.and_then(|d| d.get("replicas"));
     if let Some(node) = service.get("scale").or(replicas) {
