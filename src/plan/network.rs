@@ -249,10 +249,11 @@ impl<'a> Planner<'a> {
         plan: &SlotPlan<'_>,
         container: &Container,
         mends: Vec<EndpointMend>,
+        before: &[StepId],
     ) -> Vec<StepId> {
         let mut steps = Vec::new();
         for EndpointMend { key, network, cause, detach } in mends {
-            let mut after = Vec::new();
+            let mut after = before.to_vec();
             if let NetworkRef::Created(step) = network {
                 after.push(step);
             }

@@ -51,7 +51,7 @@ impl<'a> Planner<'a> {
     }
 
     pub(super) fn image_id(&self, reference: &str) -> Option<&str> {
-        self.image_ids.get(&crate::observed::canonical_reference(reference)).copied()
+        self.image_ids.get(reference).copied()
     }
 
     /// Steps that bring the networks, volumes, image and parents which a new container needs, or
@@ -221,7 +221,7 @@ impl<'a> Planner<'a> {
         if old.is_live() && held_back.is_none_or(|b| b.not_before <= self.now.mono) {
             let (mut mends, _) = self.endpoint_mends(plan.service, old);
             mends.retain(|m| m.cause == Cause::StaleNetwork);
-            self.mend_endpoints(plan, old, mends);
+            self.mend_endpoints(plan, old, mends, &[]);
         }
         self.wait(plan, state, standing)
     }

@@ -88,7 +88,10 @@ fn apply(world: &mut World, desired: &Desired, made: &mut Made, step: &Step) -> 
             let name = found(world.observed.networks.get(&network), "network")?.name.clone();
             let wanted = endpoint(&desired.project.services[&slot.service], key, &network);
             let id = resolve(made, container);
-            free_address(world, &id, &name, &wanted.ipv4)?;
+            // A container that doesn't run is only told which address to ask for.
+            if world.observed.containers.get(&id).is_some_and(Container::is_live) {
+                free_address(world, &id, &name, &wanted.ipv4)?;
+            }
             let container = found(world.observed.containers.get_mut(&id), "container")?;
             if container.is_live() && container.networks.contains_key(&name) {
                 return Err("endpoint with that name already exists".into());
