@@ -27,6 +27,7 @@ mod volume;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -127,7 +128,7 @@ struct Planner<'a> {
     /// Live containers by network name and IPv4 address.
     addresses: BTreeMap<(&'a str, &'a str), &'a Container>,
     /// Containers by name; follows the renames of this plan.
-    names: BTreeMap<String, &'a Container>,
+    names: BTreeMap<Cow<'a, str>, &'a Container>,
     /// The engine's networks by name, which may not be unique.
     found_networks: BTreeMap<&'a str, Vec<&'a NetworkSummary>>,
     /// Number of this project's containers by network name and ID.
@@ -192,7 +193,7 @@ impl<'a> Planner<'a> {
     }
 
     fn index(&mut self, container: &'a Container) {
-        self.names.insert(container.name.clone(), container);
+        self.names.insert(Cow::Borrowed(&container.name), container);
         if container.is_live() {
             for (ip, port, protocol) in &container.published {
                 let holders = self.ports.entry((*port, protocol.as_str())).or_default();

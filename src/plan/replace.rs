@@ -204,7 +204,7 @@ impl<'a> Planner<'a> {
             return Ok((wanted.to_owned(), self.free_name(plan, wanted)?));
         }
         let mut names = group.iter().map(|c| temporary_name(c, wanted));
-        let free = names.find(|name| !self.names.contains_key(name));
+        let free = names.find(|name| !self.names.contains_key(name.as_str()));
         free.map(|name| (name, None))
             .ok_or_else(|| format!("every temporary name for {wanted} is taken"))
     }
