@@ -152,7 +152,8 @@ fn network_trouble(dice: &mut Dice, world: &mut World, key: &str) {
                 world.observed.networks.insert(again.id.clone(), again);
             }
         }
-        6 => {
+        // Before API 1.44 what is connected after the create can't tell twins apart.
+        6 if world.observed.engine.capabilities.many_endpoints_at_create => {
             let mut twin = made_network(&world.project.networks[key], &format!("{id}-twin"));
             twin.labels.clear();
             world.observed.networks.insert(twin.id.clone(), twin);
@@ -169,6 +170,12 @@ fn container_trouble(dice: &mut Dice, world: &mut World, own: &ContainerId) {
     let fault = dice.roll(22);
     let mut container = world.observed.containers[own].clone();
     let running = container.state == ContainerState::Running;
+    // A stopped container that loses its endpoint can't say which of two twins it wants.
+    if matches!(fault, 15 | 16 | 17 | 20)
+        && world.observed.networks.len() > world.project.networks.len()
+    {
+        return;
+    }
     let stop = |c: &mut crate::observed::Container, state| {
         c.state = state;
         c.health = Health::None;
