@@ -215,7 +215,7 @@ fn a_running_container_is_stopped_before_it_is_removed() {
     w.project.services.clear();
     let running = Violation::RemovesRunning(StepId(1), id("web1"));
     assert_eq!(verdict(&w, &[(&[], stop("web1")), (&[1], remove("web1"))]), []);
-    assert_eq!(verdict(&w, &[(&[], remove("web1"))]), [running.clone()]);
+    assert_eq!(verdict(&w, &[(&[], remove("web1"))]), vec![running.clone()]);
     let forced = Op::Remove { container: id("web1"), force: true };
     assert_eq!(verdict(&w, &[(&[], forced)]), [running]);
 }
@@ -302,7 +302,7 @@ fn a_detached_container_is_attached_again() {
     let again = connect(default_network(), existing("web1"));
     let w = web();
     assert_eq!(verdict(&w, &[(&[], disconnect("web1")), (&[1], again.clone())]), []);
-    assert_eq!(verdict(&w, &[(&[], disconnect("web1"))]), [left.clone()]);
+    assert_eq!(verdict(&w, &[(&[], disconnect("web1"))]), vec![left.clone()]);
     let unordered = verdict(&w, &[(&[], disconnect("web1")), (&[], again)]);
     assert_eq!(unordered, [left, Violation::Unordered(StepId(1), StepId(2))]);
 }

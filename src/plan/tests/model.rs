@@ -88,10 +88,18 @@ fn apply(world: &mut World, desired: &Desired, made: &mut Made, step: &Step) -> 
             let name = found(world.observed.networks.get(&network), "network")?.name.clone();
             let wanted = endpoint(&desired.project.services[&slot.service], key, &network);
             let id = resolve(made, container);
-            free_address(world, &id, &name, &wanted.ipv4)?;
+            // A container that doesn't run is only told which address to ask for.
+            if world.observed.containers.get(&id).is_some_and(Container::is_live) {
+                free_address(world, &id, &name, &wanted.ipv4)?;
+            }
             let container = found(world.observed.containers.get_mut(&id), "container")?;
             if container.is_live() && container.networks.contains_key(&name) {
                 return Err("endpoint with that name already exists".into());
+            }
+            let mut wanted = wanted;
+            if !container.is_live() {
+                // Seen on 20.10: the ID is looked up by name at the start.
+                wanted.network_id.clear();
             }
             container.networks.insert(name, wanted);
             Ok(())
@@ -189,7 +197,17 @@ fn start(world: &mut World, desired: &Desired, id: &ContainerId) -> Outcome {
         return Ok(());
     }
     let service = &desired.project.services[container.service.as_deref().unwrap_or_default()];
-    for (name, endpoint) in &container.networks {
+    let mut container = container;
+    for (name, endpoint) in &mut container.networks {
+        if endpoint.network_id.is_empty() {
+            let named: Vec<_> =
+                world.observed.networks.values().filter(|n| n.name == *name).collect();
+            match named[..] {
+                [only] => endpoint.network_id.clone_from(&only.id),
+                [] => return Err("network not found".into()),
+                _ => return Err("network is ambiguous".into()),
+            }
+        }
         found(world.observed.networks.get(&endpoint.network_id), "network of a stale endpoint")?;
         free_address(world, id, name, &endpoint.ipv4)?;
     }
@@ -205,7 +223,9 @@ fn start(world: &mut World, desired: &Desired, id: &ContainerId) -> Outcome {
     if let Some(holder) = live.find(|c| ports.iter().any(|p| c.published.contains(p))) {
         return Err(format!("port is already allocated by {}", holder.name));
     }
+    let networks = container.networks;
     let container = found(world.observed.containers.get_mut(id), "container")?;
+    container.networks = networks;
     container.state = ContainerState::Running;
     container.started = Some(world.now.wall);
     container.published = ports;
