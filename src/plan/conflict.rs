@@ -53,7 +53,7 @@ impl<'a> Planner<'a> {
             let op =
                 Op::Rename { container: Target::Existing(holder.id.clone()), name: own.clone() };
             let renamed = self.push(resource, op, Cause::NameInTheWay, step.into_iter().collect());
-            self.renamed.insert(&holder.id, renamed);
+            self.lent.insert(&holder.id, renamed);
             self.names.remove(&holder.name);
             self.names.insert(own, holder);
             step = Some(renamed);

@@ -144,8 +144,8 @@ struct Planner<'a> {
     stopped: BTreeMap<&'a ContainerId, StepId>,
     /// Steps that remove a container.
     removed: BTreeMap<&'a ContainerId, StepId>,
-    /// Steps that rename a container out of another's way; its later steps follow them.
-    renamed: BTreeMap<&'a ContainerId, StepId>,
+    /// Steps that other resources need of a container (its name, its endpoint); its own follow.
+    lent: BTreeMap<&'a ContainerId, StepId>,
     steps: Vec<Step>,
     report: Report,
 }
@@ -178,7 +178,7 @@ impl<'a> Planner<'a> {
             dissolved: BTreeSet::new(),
             stopped: BTreeMap::new(),
             removed: BTreeMap::new(),
-            renamed: BTreeMap::new(),
+            lent: BTreeMap::new(),
             steps: Vec::new(),
             report: Report::default(),
         };
@@ -226,7 +226,7 @@ impl<'a> Planner<'a> {
     }
 
     fn push(&mut self, resource: Resource, op: Op, cause: Cause, mut after: Vec<StepId>) -> StepId {
-        if let Some(step) = op.container().and_then(|id| self.renamed.get(id)) {
+        if let Some(step) = op.container().and_then(|id| self.lent.get(id)) {
             after.push(*step);
         }
         after.sort_unstable();

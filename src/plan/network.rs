@@ -122,12 +122,14 @@ impl<'a> Planner<'a> {
                 return present;
             }
         }
-        let live: Vec<&Container> = members.into_iter().filter(|c| c.is_live()).collect();
+        let live: Vec<&'a Container> = members.into_iter().filter(|c| c.is_live()).collect();
         let mut detached = Vec::new();
         for member in live {
             let op = Op::Disconnect { network: found.id.clone(), container: member.id.clone() };
             let slot = member.slot().map_or_else(|| resource.clone(), Resource::Slot);
-            detached.push(self.push(slot, op, Cause::Replacement, vec![]));
+            let step = self.push(slot, op, Cause::Replacement, vec![]);
+            self.lent.insert(&member.id, step);
+            detached.push(step);
         }
         self.dissolved.insert(&found.id);
         let op = Op::RemoveNetwork { id: found.id.clone() };

@@ -331,7 +331,7 @@ impl fmt::Display for Cause {
                 write!(f, "{name} was replaced and asks for a restart")
             }
             Self::NotConnected => f.write_str("not connected"),
-            Self::StaleNetwork => f.write_str("connected to a removed network of that name"),
+            Self::StaleNetwork => f.write_str("connected to another network of that name"),
             Self::WrongEndpoint(what) => f.write_str(what),
             Self::Unhealthy(reason) => write!(f, "unhealthy: {reason}"),
             Self::Leftover => f.write_str("left over from an unfinished replacement"),
