@@ -282,7 +282,11 @@ impl<'a> Planner<'a> {
         };
         let known = self.observed.networks.contains_key(&endpoint.network_id);
         let attached = if known { endpoint.network_id.clone() } else { name.clone() };
-        if !matches!(network, NetworkRef::Existing(id) if *id == endpoint.network_id) {
+        // Until its start an endpoint may name no network: the engine then takes the one that has
+        // the name.
+        let unresolved = endpoint.network_id.is_empty() && !container.is_live();
+        if !unresolved && !matches!(network, NetworkRef::Existing(id) if *id == endpoint.network_id)
+        {
             // A stopped container's stale entry is overwritten by the connect itself, and where
             // this plan replaces the network, its members are detached already.
             let dissolved = self.dissolved.contains(endpoint.network_id.as_str());

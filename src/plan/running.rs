@@ -48,6 +48,9 @@ impl<'a> Planner<'a> {
                 Err(standing) => return self.wait(plan, state, standing),
             }
         }
+        if !container.is_live() {
+            before.extend(self.network_steps(plan.service));
+        }
         before.extend(self.mend_endpoints(plan, container, mends));
         let mut gone = Vec::new();
         for leftover in group.iter().filter(|c| c.id != container.id) {
