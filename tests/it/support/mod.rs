@@ -12,11 +12,11 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use homeostat::clock::{Clock, SystemClock};
 use homeostat::compose::{self, LoadOptions};
-use homeostat::controller::meter::Uncounted;
+use homeostat::controller::meter::{Meter, Uncounted};
 use homeostat::controller::observer::Observer;
 use homeostat::controller::worker::{Goal, Parts, Phase, Progress, Tap, View, Worker};
 use homeostat::desired::{Desired, Policy, ServiceTraits};
-use homeostat::engine::docker::{Docker, Endpoint, Surroundings};
+use homeostat::engine::docker::{Deadlines, Docker, Endpoint, Surroundings};
 use homeostat::engine::{DynEngine, Tier};
 use homeostat::execute::{Recorder, StepResult};
 use homeostat::plan::{Memory, Plan, Scope, SlotStatus, Step};
@@ -74,6 +74,10 @@ pub struct Setup {
     pub host: String,
     /// Time between full lists.
     pub resync: Option<Duration>,
+    /// Deadlines of engine calls.
+    pub deadlines: Deadlines,
+    /// Who counts what the observer sees.
+    pub meter: Option<Arc<dyn Meter>>,
 }
 
 /// A stack under the loop.
@@ -109,15 +113,15 @@ impl Stack {
             .expect("a runtime");
         let host = (!setup.host.is_empty()).then_some(setup.host.as_str());
         let endpoint = Endpoint::resolve(host, &Surroundings::of_process()).expect("an endpoint");
-        let engine: DynEngine =
-            Arc::new(Docker::new(endpoint, Tier::Reconcile).expect("an engine client"));
+        let docker = Docker::new(endpoint, Tier::Reconcile).expect("an engine client");
+        let engine: DynEngine = Arc::new(docker.with_deadlines(setup.deadlines));
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let (goal, goal_rx) = watch::channel(None);
         let stop = CancellationToken::new();
         let (tap, progress) = runtime.block_on(async {
             let resync = setup.resync.unwrap_or(Duration::from_secs(60));
-            let (observer, handle) =
-                Observer::new(engine.clone(), clock.clone(), Arc::new(Uncounted), resync);
+            let meter = setup.meter.clone().unwrap_or_else(|| Arc::new(Uncounted));
+            let (observer, handle) = Observer::new(engine.clone(), clock.clone(), meter, resync);
             tokio::spawn(observer.run(stop.clone()));
             handle.projects.send_modify(|p| {
                 p.insert(project.clone());
