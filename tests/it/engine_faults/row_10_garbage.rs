@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use homeostat::controller::observer::Link;
 
-use super::{Counter, EVENTS, LONG, assert_two, behind, proxy, requests};
+use super::{Counter, EVENTS, LONG, START, assert_two, behind, proxy, requests, writes};
 use crate::engine_proxy::{Action, Rule};
 use crate::support::{Setup, Stack, docker};
 
@@ -27,6 +27,7 @@ fn row_10_lines_that_make_no_sense_are_skipped_and_counted() {
         "{} lines were counted",
         counter.skipped()
     );
+    stack.until(LONG, "it is started again", |_| writes(&proxy)[START] == 3);
     stack.settle(LONG);
     assert_two(&stack);
     assert_eq!(stack.tap.views.borrow().link, Link::Live);
