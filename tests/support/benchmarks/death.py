@@ -1,0 +1,111 @@
+"""A spontaneous death: from the engine's `die` event to its `start` event, against the engine's
+own `restart: always` in the same run.
+
+The process is killed from outside, by its host PID: a kill through the API is another case. Several
+containers die in turns, so that nobody's back-off counts (the engine's ends after 10 s up).
+"""
+
+import json
+import os
+import signal
+import statistics
+import subprocess
+import time
+
+from .engine import Events
+from .relay import Relay
+from .report import Row, spread
+from .stack import PREFIX, Daemon
+
+CONTAINERS = 6
+APART = 12  # seconds between two deaths of one container
+LIMIT_MS = 5
+
+
+def measure(bench):
+    project = f"{PREFIX}-death"
+    folder = _write(bench, project, ("own", "no"), ("peer", "always"))
+    events = Events(bench.engine.path)
+    daemon = Daemon(bench, folder, port=9758)
+    try:
+        own = [f"own{n}" for n in range(CONTAINERS)]
+        daemon.wait_ready([s.replace("own", kind) for s in own for kind in ("own", "peer")])
+        rounds = 6 if bench.quick else 18
+        ours, peers, last = [], [], {}
+        for turn in range(rounds):
+            for kind, gaps in (("own", ours), ("peer", peers)):
+                name = f"{project}-{kind}{turn % CONTAINERS}-1"
+                time.sleep(max(0.0, last.get(name, 0) + APART - time.monotonic()))
+                gaps.append(_die(bench.engine, events, name))
+                last[name] = time.monotonic()
+        name = "homeostat_reaction_seconds"
+        count, total = daemon.metric(f"{name}_count"), daemon.metric(f"{name}_sum")
+        soon = daemon.metric(f'{name}_bucket{{le="0.005"}}')
+        mean, theirs = statistics.median(ours), statistics.median(peers)
+    finally:
+        events.close()
+        daemon.stop()
+        bench.clean_up()
+    rows = [
+        Row("a death, `die` to `start`", spread(ours), f"the engine's `restart: always` {spread(peers)}",
+            "no slower in the median", mean <= theirs),
+        Row("our part, by the daemon's histogram",
+            f"mean {total / max(count, 1) * 1000:.1f} ms; {soon:.0f} of {count:.0f} within 5 ms", "", ""),
+    ]
+    rows.append(_our_part(bench, f"{PREFIX}-part"))
+    return rows
+
+
+def _our_part(bench, project):
+    """From the `die` event's arrival to the request, as a relay on the socket sees it."""
+    folder = _write(bench, project, ("own", "no"))
+    relay = Relay(bench.engine.path, bench.folder / "death.sock")
+    events = Events(bench.engine.path)
+    daemon = Daemon(bench, folder, host=relay.host, port=9757)
+    parts = []
+    try:
+        daemon.wait_ready([f"own{n}" for n in range(CONTAINERS)])
+        for turn in range(CONTAINERS if bench.quick else 3 * CONTAINERS):
+            if turn and turn % CONTAINERS == 0:
+                time.sleep(APART)
+            relay.forget()
+            _die(bench.engine, events, f"{project}-own{turn % CONTAINERS}-1")
+            starts = [at for at, method, path in relay.calls
+                      if method == "POST" and path.endswith(("/start", "/restart"))]
+            parts.append((starts[0] - relay.deaths[0]) * 1000)
+    finally:
+        events.close()
+        daemon.stop()
+        relay.close()
+        bench.clean_up()
+    return Row("our part, event on the socket to request on the socket", spread(parts), "",
+               f"≤ {LIMIT_MS} ms", statistics.median(parts) <= LIMIT_MS)
+
+
+def _write(bench, project, *kinds):
+    services = {
+        f"{kind}{n}": {"image": "homeostat-test/stand-ins:1", "command": ["sleep"],
+                       "stop_grace_period": "1s", "restart": restart}
+        for kind, restart in kinds for n in range(CONTAINERS)
+    }
+    folder = bench.folder / project
+    folder.mkdir()
+    (folder / "compose.yaml").write_text(json.dumps({"name": project, "services": services}))
+    return folder
+
+
+def _die(engine, events, name):
+    """Kills the container's process; milliseconds from `die` to `start`."""
+    seen = engine.inspect(name)
+    before = time.time_ns()
+    kill(seen["State"]["Pid"])
+    died = events.wait("die", seen["Id"], before)
+    return (events.wait("start", seen["Id"], died) - died) / 1e6
+
+
+def kill(pid):
+    """SIGKILL to a process of root."""
+    if os.geteuid() == 0:
+        os.kill(pid, signal.SIGKILL)
+    else:
+        subprocess.run(["sudo", "-n", "kill", "-KILL", str(pid)], check=True)
