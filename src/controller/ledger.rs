@@ -224,6 +224,9 @@ pub fn observe(
             }
         }
     }
-    memory.owned.retain(|id| observed.containers.contains_key(id));
+    // What a step has just made may not have been observed yet; its slot is busy until it is.
+    if memory.busy.is_empty() {
+        memory.owned.retain(|id| observed.containers.contains_key(id));
+    }
     lessons
 }

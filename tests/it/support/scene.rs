@@ -68,6 +68,20 @@ impl Stack {
         runtime.block_on(observer.refresh(everything));
     }
 
+    /// Waits until these steps have been done, whatever else is still to be done.
+    pub fn did(&mut self, expected: &[&str]) {
+        let steps = self.at_least(expected.len());
+        assert_eq!(steps, expected, "plans:\n{}", self.plans.take().join("\n"));
+    }
+
+    /// Waits until this step has failed, and with it all that the same plan had built on it.
+    pub fn fails(&mut self, step: &str) {
+        let steps = self.at_least(2);
+        assert_eq!(steps[0], format!("{step}: failed"));
+        let skipped = |s: &String| s.ends_with(": skipped");
+        assert!(steps[1..].iter().all(skipped), "{steps:#?}");
+    }
+
     /// Waits until exactly these steps have been done, in this order, and sees that nothing else
     /// follows. In a step the project is `P`, and a container's or network's short ID is `ID`.
     pub fn mended(&mut self, expected: &[&str]) {
@@ -93,6 +107,15 @@ impl Stack {
 
     /// The steps of a mend: `count` of them and whatever follows until the stack is idle.
     fn steps(&mut self, count: usize) -> Vec<String> {
+        let mut steps = self.at_least(count);
+        self.settle(SOON);
+        std::thread::sleep(QUIET);
+        self.settle(SOON);
+        steps.extend(self.normal_history());
+        steps
+    }
+
+    fn at_least(&mut self, count: usize) -> Vec<String> {
         let deadline = Instant::now() + SOON;
         let mut steps = self.normal_history();
         while steps.len() < count {
@@ -107,10 +130,6 @@ impl Stack {
             std::thread::sleep(Duration::from_millis(10));
             steps.extend(self.normal_history());
         }
-        self.settle(SOON);
-        std::thread::sleep(QUIET);
-        self.settle(SOON);
-        steps.extend(self.normal_history());
         steps
     }
 
@@ -194,6 +213,14 @@ impl Stack {
         let mut all = vec!["exec", &container, "/stand-ins"];
         all.extend(args);
         docker(&all);
+    }
+
+    /// Ends the process of a service's stand-in from within, as a crash does.
+    pub fn crash(&self, service: &str, code: u8) {
+        // The connection may end before the answer.
+        let body = format!("{{\"code\":{code}}}");
+        let args = ["exec", &self.container(service), "/stand-ins", "admin", "exit", &body];
+        let _ = docker_try(&args);
     }
 
     /// Whether `from` reaches the health page of a stand-in by this name.
