@@ -100,9 +100,13 @@ services:
 "#;
     let mut stack = up("gave-up", compose);
     let before = stack.identities();
-    stack.while_away(|stack| {
+    stack.while_idle(|stack| {
         docker(&["kill", &stack.container("parent")]);
         stack.crash("child", 3);
+        let deadline = std::time::Instant::now() + SOON;
+        while stack.inspect("child", "{{.State.Status}}") != "exited" {
+            assert!(std::time::Instant::now() < deadline, "the engine goes on trying");
+        }
     });
     stack.mended(&["service parent/1: start", "service child/1: start"]);
     assert_eq!(stack.identities(), before);

@@ -51,11 +51,19 @@ impl Drop for Stranger {
 impl Stack {
     /// Lets somebody do something while the loop looks away, and shows it all of that at once.
     pub fn while_away<T>(&mut self, act: impl FnOnce(&Self) -> T) -> T {
+        self.while_idle(|stack| {
+            let result = act(stack);
+            // The events of what was done come before the snapshot that the loop will plan on.
+            std::thread::sleep(Duration::from_millis(150));
+            stack.refresh();
+            result
+        })
+    }
+
+    /// The same, but the loop knows only what events tell it.
+    pub fn while_idle<T>(&mut self, act: impl FnOnce(&Self) -> T) -> T {
         let goal = self.goal.send_replace(None);
         let result = act(self);
-        // The events of what was done come before the snapshot that the loop will plan on.
-        std::thread::sleep(Duration::from_millis(150));
-        self.refresh();
         self.goal.send_replace(goal);
         result
     }
