@@ -109,6 +109,9 @@ pub fn learn(
             true
         }
         StepResult::Unknown(fault) => {
+            if let Op::Create { slot, name, .. } = &step.op {
+                memory.unanswered.insert(slot.clone(), name.clone());
+            }
             fail(memory, &step.resource, now.mono, jitter, fault.reason().to_owned());
             true
         }
@@ -139,6 +142,7 @@ fn done(
             if let Some(id) = id {
                 memory.owned.insert(ContainerId(id.to_owned()));
             }
+            memory.unanswered.remove(slot);
             if let Some(hash) = desired.hashes.get(&slot.service) {
                 memory.applied.insert(slot.service.clone(), hash.clone());
             }
@@ -224,9 +228,20 @@ pub fn observe(
             }
         }
     }
-    // What a step has just made may not have been observed yet; its slot is busy until it is.
+    own(memory, observed);
+    lessons
+}
+
+/// Which containers are of our making.
+fn own(memory: &mut Memory, observed: &Observed) {
+    memory.unanswered.retain(|slot, name| {
+        let made = observed.containers.values().find(|c| c.name == *name);
+        let Some(made) = made.filter(|c| c.slot().as_ref() == Some(slot)) else { return true };
+        memory.owned.insert(made.id.clone());
+        false
+    });
+    // What a running step made isn't in the picture before its resource is free again.
     if memory.busy.is_empty() {
         memory.owned.retain(|id| observed.containers.contains_key(id));
     }
-    lessons
 }

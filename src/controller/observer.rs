@@ -112,6 +112,9 @@ impl Handle {
     }
 }
 
+/// Whom to tell once a snapshot is published.
+type Waiting = Vec<oneshot::Sender<()>>;
+
 /// Watches one engine.
 pub struct Observer {
     engine: DynEngine,
@@ -156,9 +159,10 @@ impl Observer {
         let mut sessions = 0u64;
         loop {
             let started = self.clock.now().mono;
+            let mut waiting = Vec::new();
             let ended = tokio::select! {
                 () = stop.cancelled() => return,
-                fault = self.session(&mut sessions) => fault,
+                fault = self.session(&mut sessions, &mut waiting) => fault,
             };
             self.metrics.stream_connected(false);
             tracing::warn!(error = %ended, "lost the engine's event stream; facts are stale");
@@ -166,9 +170,12 @@ impl Observer {
                 s.revision += 1;
                 s.link = Link::Stale(ended);
             });
-            // Whoever waits for a refresh must not wait for the next session.
+            // Whoever waits for a refresh must not wait for the next session; and must not be told
+            // before the facts are marked as old.
+            drop(waiting);
             while self.requests.try_recv().is_ok() {}
-            if self.clock.now().mono.since(started) > RETRY_LAST {
+            // A proxy that cuts streams every few seconds must not leave us blind in between.
+            if self.clock.now().mono.since(started) >= retry {
                 retry = RETRY_FIRST;
             }
             let pause = retry.mul_f64(1.0 + 0.2 * self.clock.jitter());
@@ -181,14 +188,18 @@ impl Observer {
     }
 
     /// One connection: subscribe first, then list, so that nothing falls between.
-    async fn session(&mut self, sessions: &mut u64) -> Fault {
-        match self.try_session(sessions).await {
+    async fn session(&mut self, sessions: &mut u64, waiting: &mut Waiting) -> Fault {
+        match self.try_session(sessions, waiting).await {
             Ok(never) => match never {},
             Err(fault) => fault,
         }
     }
 
-    async fn try_session(&mut self, sessions: &mut u64) -> Result<Infallible, Fault> {
+    async fn try_session(
+        &mut self,
+        sessions: &mut u64,
+        waiting: &mut Waiting,
+    ) -> Result<Infallible, Fault> {
         let info = self.engine.info().await?;
         let events = self.engine.events().await?;
         let mut events = events.ready_chunks(256);
@@ -208,7 +219,6 @@ impl Observer {
             let now = self.clock.now().mono;
             let wake = foreign.map_or(next_resync, |f| f.min(next_resync));
             let mut dirty = Dirty::default();
-            let mut waiting = Vec::new();
             let mut full = false;
             let mut event_at = None;
             tokio::select! {
@@ -256,7 +266,7 @@ impl Observer {
             }
             picture.refresh(&self.engine, &*self.clock, dirty).await?;
             self.publish(&picture, full, event_at);
-            for done in waiting {
+            for done in waiting.drain(..) {
                 let _ = done.send(());
             }
         }

@@ -74,6 +74,10 @@ pub async fn build(context: &Context, step: &Step, made: &Made) -> Result<Comman
         Op::CreateNetwork { key } => {
             let network = project.networks.get(key).ok_or_else(|| inconsistent(key))?;
             let body = translate::network_body(project, network).map_err(translate_error)?;
+            let mut body = body.into_inner();
+            // Engines before API 1.44 make a second network of the same name without it.
+            body.insert("CheckDuplicate".into(), true.into());
+            let body = body.into();
             Write::CreateNetwork { body }
         }
         Op::RemoveNetwork { id } => Write::RemoveNetwork { id: id.clone() },

@@ -70,7 +70,7 @@ impl ServiceState {
                      give it one, or use service_started"
                 )));
             }
-            Condition::Healthy => (self.ready && self.starts.is_empty(), "healthy"),
+            Condition::Healthy => (self.ready, "healthy"),
             Condition::CompletedSuccessfully => (self.completed, "completed"),
         };
         (!met).then(|| Standing::WaitingOn(format!("{name} {word}")))

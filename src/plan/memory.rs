@@ -22,6 +22,9 @@ pub struct Memory {
     pub pulled: BTreeSet<String>,
     /// Containers that we made and whose replacement we may finish at once.
     pub owned: BTreeSet<ContainerId>,
+    /// Names of containers whose making was asked for and never answered, by slot: one that turns
+    /// up under its name is ours.
+    pub unanswered: BTreeMap<Slot, String>,
     /// Services that stay as they are, with the reason (by hand, paused).
     pub holds: BTreeMap<String, String>,
     /// Hash that we last applied, by service.

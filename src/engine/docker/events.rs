@@ -103,8 +103,9 @@ pub(super) async fn subscribe(
     transport: &SharedTransport,
     version: &str,
     by_action: bool,
+    deadline: Duration,
 ) -> Result<BoxStream<'static, Result<StreamItem, Fault>>, Fault> {
-    let call = Call::get(NAME, path(version, by_action), Duration::from_secs(10), 0);
+    let call = Call::get(NAME, path(version, by_action), deadline, 0);
     let body = transport.stream(&call).await?;
     let state = State { body, lines: Lines::default(), ready: VecDeque::new(), over: false };
     Ok(stream::unfold(state, |mut state| async move {

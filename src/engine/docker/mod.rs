@@ -11,6 +11,7 @@
 mod auth;
 mod connect;
 mod context;
+mod deadlines;
 mod decode;
 mod encode;
 pub mod endpoint;
@@ -34,6 +35,7 @@ use hyper::header::{HeaderMap, SERVER};
 use serde_json::Value;
 use tokio::sync::Mutex;
 
+pub use self::deadlines::Deadlines;
 use self::encode::encode;
 pub use self::endpoint::{Address, Endpoint, Surroundings, Tls};
 use self::transport::{Answer, Call, SharedTransport, Transport};
@@ -51,10 +53,6 @@ pub const NEWEST: (u32, u32) = (1, 51);
 
 const LIST_LIMIT: usize = 64 * 1024 * 1024;
 const INSPECT_LIMIT: usize = 4 * 1024 * 1024;
-const PING: Duration = Duration::from_secs(5);
-const INFO: Duration = Duration::from_secs(10);
-const INSPECT: Duration = Duration::from_secs(15);
-const LIST: Duration = Duration::from_secs(30);
 
 /// What negotiation found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +71,7 @@ impl Negotiated {
 pub struct Docker {
     transport: SharedTransport,
     tier: Tier,
+    deadlines: Deadlines,
     negotiated: Mutex<Option<Negotiated>>,
     skipped: AtomicU64,
 }
@@ -86,9 +85,17 @@ impl Docker {
         Ok(Self {
             transport: Arc::new(Transport::new(endpoint)?),
             tier,
+            deadlines: Deadlines::default(),
             negotiated: Mutex::new(None),
             skipped: AtomicU64::new(0),
         })
+    }
+
+    /// The same engine with other deadlines.
+    #[must_use]
+    pub const fn with_deadlines(mut self, deadlines: Deadlines) -> Self {
+        self.deadlines = deadlines;
+        self
     }
 
     /// Rows of lists that made no sense and were left out, since the start.
@@ -102,11 +109,16 @@ impl Docker {
         if let Some(known) = *negotiated {
             return Ok(known);
         }
-        let ping = Call::get("GET /_ping", "/_ping".into(), PING, 64 * 1024);
+        let ping = Call::get("GET /_ping", "/_ping".into(), self.deadlines.ping, 64 * 1024);
         let found = match self.greet(&ping).await {
             // A socket proxy may let the one pass and not the other.
             Err(Fault::Forbidden { .. } | Fault::NotFound { .. }) => {
-                let call = Call::get("GET /version", "/version".into(), PING, INSPECT_LIMIT);
+                let call = Call::get(
+                    "GET /version",
+                    "/version".into(),
+                    self.deadlines.ping,
+                    INSPECT_LIMIT,
+                );
                 self.greet(&call).await?.1
             }
             greeted => greeted?.1,
@@ -120,7 +132,12 @@ impl Docker {
         let has = match answer.headers.get("api-version").and_then(|v| v.to_str().ok()) {
             Some(version) => version.to_owned(),
             None => {
-                let call = Call::get("GET /version", "/version".into(), PING, INSPECT_LIMIT);
+                let call = Call::get(
+                    "GET /version",
+                    "/version".into(),
+                    self.deadlines.ping,
+                    INSPECT_LIMIT,
+                );
                 text(&self.json(&call).await?, "ApiVersion")
             }
         };
@@ -164,7 +181,7 @@ impl Docker {
         key: Option<&str>,
         decode: impl Fn(&Value) -> Option<T>,
     ) -> Result<Vec<T>, Fault> {
-        let answer = self.get(name, path, LIST, LIST_LIMIT).await?;
+        let answer = self.get(name, path, self.deadlines.list, LIST_LIMIT).await?;
         let rows = decode::rows(&answer.body, key, decode)
             .map_err(|reason| Fault::Garbage { call: name.into(), reason })?;
         if rows.skipped > 0 {
@@ -177,7 +194,7 @@ impl Docker {
     async fn inspect_json(&self, id: &ContainerId) -> Result<Value, Fault> {
         let name = "GET /containers/{id}/json";
         let path = format!("/containers/{}/json", encode(&id.0));
-        let answer = self.get(name, &path, INSPECT, INSPECT_LIMIT).await?;
+        let answer = self.get(name, &path, self.deadlines.inspect, INSPECT_LIMIT).await?;
         decode::json(&answer.body).map_err(|reason| Fault::Garbage { call: name.into(), reason })
     }
 
@@ -243,7 +260,7 @@ impl Engine for Docker {
     /// run together, it spares them the `/_ping`.
     fn info(&self) -> BoxFuture<'_, Result<EngineInfo, Fault>> {
         Box::pin(async {
-            let call = Call::get("GET /info", "/info".into(), INFO, INSPECT_LIMIT);
+            let call = Call::get("GET /info", "/info".into(), self.deadlines.info, INSPECT_LIMIT);
             let mut negotiated = self.negotiated.lock().await;
             let (answer, found) = if negotiated.is_none() {
                 let (answer, found) = self.greet(&call).await?;
@@ -265,7 +282,7 @@ impl Engine for Docker {
 
     fn ping(&self) -> BoxFuture<'_, Result<(), Fault>> {
         Box::pin(async {
-            let call = Call::get("GET /_ping", "/_ping".into(), PING, 64 * 1024);
+            let call = Call::get("GET /_ping", "/_ping".into(), self.deadlines.ping, 64 * 1024);
             let found = self.greet(&call).await?.1;
             *self.negotiated.lock().await = Some(found);
             Ok(())
@@ -307,7 +324,7 @@ impl Engine for Docker {
         Box::pin(async move {
             let name = "GET /networks/{id}";
             let garbage = |reason: String| Fault::Garbage { call: name.into(), reason };
-            let answer = self.get(name, &path, INSPECT, INSPECT_LIMIT).await?;
+            let answer = self.get(name, &path, self.deadlines.inspect, INSPECT_LIMIT).await?;
             let json = decode::json(&answer.body).map_err(garbage)?;
             decode::network(&json).ok_or_else(|| garbage("no Id in the answer".into()))
         })
@@ -319,7 +336,13 @@ impl Engine for Docker {
         Box::pin(async {
             let version = self.version().await?;
             let prefix = version.prefix();
-            let events = events::subscribe(&self.transport, &prefix, !version.podman).await;
+            let events = events::subscribe(
+                &self.transport,
+                &prefix,
+                !version.podman,
+                self.deadlines.subscribe,
+            )
+            .await;
             self.heed(events).await
         })
     }
@@ -364,7 +387,8 @@ impl Engine for Docker {
         Box::pin(async move {
             self.allow(write.tier(), write.call())?;
             let version = self.version().await?.prefix();
-            let call = write::request(&version, write, self.own_grace(write).await);
+            let call =
+                write::request(&version, write, self.own_grace(write).await, &self.deadlines);
             let answer = self.transport.call(&call).await;
             write::outcome(write, self.heed(answer).await)
         })

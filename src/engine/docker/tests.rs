@@ -313,7 +313,7 @@ async fn a_dropped_stream_closes_its_connection() {
     let address = Address::Unix(path);
     let endpoint = Endpoint { address, source: "test".into(), docker_config: None };
     let transport = Transport::new(endpoint).expect("a transport");
-    let call = Call::get("GET /events", "/events".into(), PING, 0);
+    let call = Call::get("GET /events", "/events".into(), Deadlines::default().ping, 0);
     let (stream, peer) = tokio::join!(transport.stream(&call), async {
         let mut peer = BufReader::new(listener.accept().await.expect("a peer").0);
         read_request(&mut peer).await.expect("a request");
@@ -410,5 +410,8 @@ async fn a_stop_without_a_grace_waits_for_the_containers_own() {
     let grace = docker.own_grace(&stop).now_or_never();
     assert!(grace.is_none(), "it asks the engine");
     let grace = docker.own_grace(&stop).await;
-    assert_eq!(write::request("", &stop, grace).deadline, Duration::from_secs(105));
+    assert_eq!(
+        write::request("", &stop, grace, &Deadlines::default()).deadline,
+        Duration::from_secs(105)
+    );
 }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use hyper::Method;
 use serde_json::{Map, Value, json};
 
+use super::deadlines::Deadlines;
 use super::decode;
 use super::encode::{encode, query};
 use super::transport::{Answer, Call};
@@ -26,8 +27,8 @@ struct Parts {
     deadline: Duration,
 }
 
-fn post(path: String, body: Option<Value>, seconds: u64) -> Parts {
-    Parts { method: Method::POST, path, body, deadline: Duration::from_secs(seconds) }
+fn post(path: String, body: Option<Value>, deadline: Duration) -> Parts {
+    Parts { method: Method::POST, path, body, deadline }
 }
 
 fn container(id: &ContainerId, verb: &str) -> String {
@@ -50,51 +51,61 @@ fn object(body: &Map<String, Value>) -> Option<Value> {
 }
 
 /// The request. `own_grace` is the container's own stop timeout, for calls that name none.
-pub(super) fn request(version: &str, write: &Write, own_grace: Duration) -> Call {
+pub(super) fn request(
+    version: &str,
+    write: &Write,
+    own_grace: Duration,
+    within: &Deadlines,
+) -> Call {
     let parts = match write {
         Write::CreateContainer { name, platform, body } => {
             let mut pairs = vec![("name", name.as_str())];
             pairs.extend(platform.as_deref().map(|platform| ("platform", platform)));
-            // A new volume is filled from the image meanwhile.
-            post(format!("/containers/create?{}", query(&pairs)), object(body.expose()), 120)
+            let path = format!("/containers/create?{}", query(&pairs));
+            post(path, object(body.expose()), within.create)
         }
-        Write::StartContainer { id } => post(container(id, "start"), None, 60),
+        Write::StartContainer { id } => post(container(id, "start"), None, within.act),
         Write::StopContainer { id, grace } => {
-            let deadline = grace.unwrap_or(own_grace).as_secs() + 15;
+            let deadline = grace.unwrap_or(own_grace) + within.stop;
             post(with_grace(container(id, "stop"), *grace), None, deadline)
         }
         Write::RestartContainer { id, grace } => {
-            let deadline = grace.unwrap_or(own_grace).as_secs() + 30;
+            let deadline = grace.unwrap_or(own_grace) + within.restart;
             post(with_grace(container(id, "restart"), *grace), None, deadline)
         }
-        Write::UnpauseContainer { id } => post(container(id, "unpause"), None, 30),
+        Write::UnpauseContainer { id } => post(container(id, "unpause"), None, within.quick),
         Write::RenameContainer { id, name } => {
-            post(format!("{}?{}", container(id, "rename"), query(&[("name", name)])), None, 30)
+            let path = format!("{}?{}", container(id, "rename"), query(&[("name", name)]));
+            post(path, None, within.quick)
         }
         Write::RemoveContainer { id, force } => Parts {
             method: Method::DELETE,
             path: format!("/containers/{}?force={force}&v=false", encode(&id.0)),
             body: None,
-            deadline: Duration::from_secs(120),
+            deadline: within.remove,
         },
-        Write::CreateNetwork { body } => post("/networks/create".into(), object(body.expose()), 60),
+        Write::CreateNetwork { body } => {
+            post("/networks/create".into(), object(body.expose()), within.act)
+        }
         Write::RemoveNetwork { id } => Parts {
             method: Method::DELETE,
             path: format!("/networks/{}", encode(id)),
             body: None,
-            deadline: Duration::from_secs(60),
+            deadline: within.act,
         },
         Write::ConnectNetwork { network, container, endpoint } => post(
             format!("/networks/{}/connect", encode(network)),
             Some(json!({"Container": container.0, "EndpointConfig": endpoint})),
-            60,
+            within.act,
         ),
         Write::DisconnectNetwork { network, container, force } => post(
             format!("/networks/{}/disconnect", encode(network)),
             Some(json!({"Container": container.0, "Force": force})),
-            60,
+            within.act,
         ),
-        Write::CreateVolume { body } => post("/volumes/create".into(), object(body.expose()), 60),
+        Write::CreateVolume { body } => {
+            post("/volumes/create".into(), object(body.expose()), within.act)
+        }
     };
     Call {
         method: parts.method,

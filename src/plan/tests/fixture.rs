@@ -45,49 +45,51 @@ pub fn service(name: &str) -> Service {
         name: name.into(),
         image: Some("app".into()),
         scale: 1,
-        canonical: canonical(json!({"name": name})),
+        canonical: canonical(json!({"image": name})),
         ..Service::default()
     }
 }
 
 impl Service {
-    pub(super) fn needs(mut self, name: &str, condition: Condition) -> Self {
+    pub(crate) fn needs(mut self, name: &str, condition: Condition) -> Self {
         let dependency = Dependency { condition, required: true, restart: false };
         self.depends_on.insert(name.into(), dependency);
         self
     }
 
-    pub(super) fn after(self, name: &str) -> Self {
+    pub(crate) fn after(self, name: &str) -> Self {
         self.needs(name, Condition::Started)
     }
 
-    pub(super) fn after_healthy(self, name: &str) -> Self {
+    pub(crate) fn after_healthy(self, name: &str) -> Self {
         self.needs(name, Condition::Healthy)
     }
 
     /// Changes how it depends on `name`.
-    pub(super) fn edge(mut self, name: &str, change: impl Fn(&mut Dependency)) -> Self {
+    pub(crate) fn edge(mut self, name: &str, change: impl Fn(&mut Dependency)) -> Self {
         self.depends_on.get_mut(name).map(change);
         self
     }
 
-    pub(super) fn on(mut self, key: &str, network: ServiceNetwork) -> Self {
+    pub(crate) fn on(mut self, key: &str, network: ServiceNetwork) -> Self {
         self.networks.insert(key.into(), network);
         self.changed(key)
     }
 
-    pub(super) fn in_network_of(mut self, parent: &str) -> Self {
+    pub(crate) fn in_network_of(mut self, parent: &str) -> Self {
         self.network_mode = Some(Namespace::Service(parent.into()));
+        let mode = json!(format!("service:{parent}"));
+        self.canonical.expose_mut().insert("network_mode".into(), mode);
         self.after(parent)
     }
 
-    pub(super) fn port(mut self, host: u16) -> Self {
+    pub(crate) fn port(mut self, host: u16) -> Self {
         let published = Some(host.to_string());
         self.ports.push(Port { target: 80, published, protocol: "tcp".into(), host_ip: None });
         self
     }
 
-    pub(super) fn volume(mut self, key: &str) -> Self {
+    pub(crate) fn volume(mut self, key: &str) -> Self {
         self.mounts.push(Mount {
             kind: MountKind::Volume,
             source: Some(key.into()),
@@ -98,16 +100,18 @@ impl Service {
         self
     }
 
-    pub(super) fn checked(mut self) -> Self {
+    pub(crate) fn checked(mut self) -> Self {
         self.healthcheck = Some(Default::default());
         self
     }
 
     /// An edit of the file: the hash differs afterwards.
-    pub(super) fn changed(mut self, what: &str) -> Self {
+    pub(crate) fn changed(mut self, what: &str) -> Self {
         let canonical = self.canonical.expose_mut();
-        let n = canonical.len();
-        canonical.insert(format!("edit{n}"), json!(what));
+        let labels = canonical.entry("labels").or_insert_with(|| json!({}));
+        if let Value::Object(labels) = labels {
+            labels.insert(format!("edit{}", labels.len()), json!(what));
+        }
         self
     }
 }

@@ -8,13 +8,6 @@ use crate::plan::{NetworkRef, Op, Plan, Step, Target};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// A step that the engine refused.
-#[derive(Debug)]
-pub struct Refused {
-    pub step: String,
-    pub why: String,
-}
-
 /// What steps have made so far.
 #[derive(Default)]
 struct Made {
@@ -23,8 +16,8 @@ struct Made {
 }
 
 /// Runs a plan; `pick` chooses among the steps that could go next. A step whose predecessor failed
-/// is skipped, as the executor does.
-pub fn run(world: &mut World, plan: &Plan, mut pick: impl FnMut(usize) -> usize) -> Vec<Refused> {
+/// is skipped, as the executor does. Returns what the engine refused.
+pub fn run(world: &mut World, plan: &Plan, mut pick: impl FnMut(usize) -> usize) -> Vec<String> {
     let desired = world.desired();
     let mut made = Made::default();
     let mut done = vec![None; plan.steps.len()];
@@ -41,7 +34,7 @@ pub fn run(world: &mut World, plan: &Plan, mut pick: impl FnMut(usize) -> usize)
         let outcome = if fine { apply(world, &desired, &mut made, step) } else { Ok(()) };
         done[step.id.0 - 1] = Some(fine && outcome.is_ok());
         if let Err(why) = outcome {
-            refused.push(Refused { step: format!("{}: {}", step.resource, step.op), why });
+            refused.push(format!("{}: {}: {why}", step.resource, step.op));
         }
     }
 }
@@ -95,10 +88,18 @@ fn apply(world: &mut World, desired: &Desired, made: &mut Made, step: &Step) -> 
             let name = found(world.observed.networks.get(&network), "network")?.name.clone();
             let wanted = endpoint(&desired.project.services[&slot.service], key, &network);
             let id = resolve(made, container);
-            free_address(world, &id, &name, &wanted.ipv4)?;
+            // A container that doesn't run is only told which address to ask for.
+            if world.observed.containers.get(&id).is_some_and(Container::is_live) {
+                free_address(world, &id, &name, &wanted.ipv4)?;
+            }
             let container = found(world.observed.containers.get_mut(&id), "container")?;
             if container.is_live() && container.networks.contains_key(&name) {
                 return Err("endpoint with that name already exists".into());
+            }
+            let mut wanted = wanted;
+            if !container.is_live() {
+                // Seen on 20.10: the ID is looked up by name at the start.
+                wanted.network_id.clear();
             }
             container.networks.insert(name, wanted);
             Ok(())
@@ -196,7 +197,17 @@ fn start(world: &mut World, desired: &Desired, id: &ContainerId) -> Outcome {
         return Ok(());
     }
     let service = &desired.project.services[container.service.as_deref().unwrap_or_default()];
-    for (name, endpoint) in &container.networks {
+    let mut container = container;
+    for (name, endpoint) in &mut container.networks {
+        if endpoint.network_id.is_empty() {
+            let named: Vec<_> =
+                world.observed.networks.values().filter(|n| n.name == *name).collect();
+            match named[..] {
+                [only] => endpoint.network_id.clone_from(&only.id),
+                [] => return Err("network not found".into()),
+                _ => return Err("network is ambiguous".into()),
+            }
+        }
         found(world.observed.networks.get(&endpoint.network_id), "network of a stale endpoint")?;
         free_address(world, id, name, &endpoint.ipv4)?;
     }
@@ -208,11 +219,13 @@ fn start(world: &mut World, desired: &Desired, id: &ContainerId) -> Outcome {
         assert!(!namespace_parents(service).is_empty(), "only children share");
     }
     let ports = published(service);
-    let live = world.observed.containers.values().filter(|c| c.is_live());
-    if let Some(holder) = live.filter(|c| ports.iter().any(|p| c.published.contains(p))).next() {
+    let mut live = world.observed.containers.values().filter(|c| c.is_live());
+    if let Some(holder) = live.find(|c| ports.iter().any(|p| c.published.contains(p))) {
         return Err(format!("port is already allocated by {}", holder.name));
     }
+    let networks = container.networks;
     let container = found(world.observed.containers.get_mut(id), "container")?;
+    container.networks = networks;
     container.state = ContainerState::Running;
     container.started = Some(world.now.wall);
     container.published = ports;

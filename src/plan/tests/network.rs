@@ -117,11 +117,14 @@ fn of_several_networks_of_one_name_ours_wins() {
     let mut other = made_network(&network("default"), "net-0");
     other.labels.clear();
     w.observed.networks.insert("net-0".into(), other);
-    w.expect(&[]);
+    w.expect(&[
+        "network p_default: notice(2 networks have this name, net-default is used; containers may fail to start until `docker network rm` removes the others)",
+    ]);
     w.fault("a", |c| c.networks.get_mut("p_default").expect("there").network_id = "net-0".into());
     w.expect(&[
         "[]     -> #1 service a/1: disconnect from net-0  (connected to another network of that name)",
         "[1]    -> #2 service a/1: connect to default  (connected to another network of that name)",
+        "network p_default: notice(2 networks have this name, net-default is used; containers may fail to start until `docker network rm` removes the others)",
     ]);
 }
 
@@ -246,6 +249,19 @@ fn before_api_1_44_the_other_networks_are_connected_between_create_and_start() {
         "[]     -> #1 service web/1: create p-web-1  (missing)",
         "[1]    -> #2 service web/1: start  (new container)",
     ]);
+}
+
+#[test]
+fn a_container_that_never_started_knows_its_network_by_name() {
+    let mut w = web();
+    w.fault("web", |c| {
+        c.state = ContainerState::Created;
+        c.started = None;
+        for endpoint in c.networks.values_mut() {
+            endpoint.network_id.clear();
+        }
+    });
+    w.expect(&["[]     -> #1 service web/1: start  (never started)"]);
 }
 
 #[test]

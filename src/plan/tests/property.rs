@@ -1,5 +1,7 @@
 //! Random small projects in random trouble: every plan is allowed, repeatable, and leads home.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::fixture::{World, ago, at, endpoint, id, made_network, service, slot};
@@ -7,8 +9,9 @@ use super::model::{run, settle};
 use crate::compose::types::{Condition, RestartPolicy, Service, ServiceNetwork};
 use crate::desired::{OrphanPolicy, network_order, parents};
 use crate::engine::ContainerId;
-use crate::observed::{ContainerState, Health, labels};
-use crate::plan::{SlotStatus, plan};
+use crate::observed::{ContainerState, Health, Slot, labels};
+use crate::plan::memory::Backoff;
+use crate::plan::{Resource, SlotStatus, plan};
 
 /// Decisions read from random bytes; when they run out, the simplest one.
 struct Dice(std::vec::IntoIter<u8>);
@@ -149,7 +152,8 @@ fn network_trouble(dice: &mut Dice, world: &mut World, key: &str) {
                 world.observed.networks.insert(again.id.clone(), again);
             }
         }
-        6 => {
+        // Before API 1.44 what is connected after the create can't tell twins apart.
+        6 if world.observed.engine.capabilities.many_endpoints_at_create => {
             let mut twin = made_network(&world.project.networks[key], &format!("{id}-twin"));
             twin.labels.clear();
             world.observed.networks.insert(twin.id.clone(), twin);
@@ -166,6 +170,12 @@ fn container_trouble(dice: &mut Dice, world: &mut World, own: &ContainerId) {
     let fault = dice.roll(22);
     let mut container = world.observed.containers[own].clone();
     let running = container.state == ContainerState::Running;
+    // A stopped container that loses its endpoint can't say which of two twins it wants.
+    if matches!(fault, 15 | 16 | 17 | 20)
+        && world.observed.networks.len() > world.project.networks.len()
+    {
+        return;
+    }
     let stop = |c: &mut crate::observed::Container, state| {
         c.state = state;
         c.health = Health::None;
@@ -220,6 +230,11 @@ fn container_trouble(dice: &mut Dice, world: &mut World, own: &ContainerId) {
             if dice.one_in(3) {
                 half.config_hash = Some("oldest".into());
             }
+            if dice.one_in(4) {
+                half.networks.clear();
+            } else if dice.one_in(4) {
+                container.networks.clear();
+            }
             world.observed.containers.insert(half.id.clone(), half);
         }
         21 => {
@@ -232,6 +247,35 @@ fn container_trouble(dice: &mut Dice, world: &mut World, own: &ContainerId) {
         _ => return,
     }
     world.observed.containers.insert(own.clone(), container);
+}
+
+/// A past that keeps hands off some of it.
+fn random_past(dice: &mut Dice, world: &mut World) {
+    let later = world.now.mono.after(Duration::from_secs(1));
+    let backoff = Backoff { failures: 1, not_before: later, ..Backoff::default() };
+    let slots: Vec<Slot> = world.observed.containers.values().filter_map(|c| c.slot()).collect();
+    for slot in slots {
+        match dice.roll(10) {
+            6 => drop(world.memory.busy.insert(Resource::Slot(slot))),
+            7 => drop(world.memory.backoff.insert(slot, backoff.clone())),
+            8 => drop(world.memory.holds.insert(slot.service, "by hand".into())),
+            9 => drop(world.scope.services.insert(slot.service)),
+            _ => {}
+        }
+    }
+    let networks = world.project.networks.values().map(|n| Resource::Network(n.name.clone()));
+    let volumes = world.project.volumes.values().map(|v| Resource::Volume(v.name.clone()));
+    let images = ["app", "other"].map(|i| Resource::Image(i.into()));
+    for resource in networks.chain(volumes).chain(images) {
+        match dice.roll(6) {
+            4 => drop(world.memory.busy.insert(resource)),
+            5 => drop(world.memory.resource_backoff.insert(resource, backoff.clone())),
+            _ => {}
+        }
+    }
+    if dice.one_in(2) {
+        world.memory.owned = world.observed.containers.keys().cloned().collect();
+    }
 }
 
 /// Plans and runs until nothing is left to do.
@@ -298,7 +342,7 @@ fn assert_home(world: &World) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..Default::default() })]
 
     #[test]
     fn a_converged_project_needs_no_plan(bytes in proptest::collection::vec(any::<u8>(), 0..120)) {
@@ -308,10 +352,13 @@ proptest! {
     }
 
     #[test]
-    fn planning_twice_is_planning_once(bytes in proptest::collection::vec(any::<u8>(), 0..250)) {
+    fn whatever_the_past_a_plan_is_allowed_and_repeatable(
+        bytes in proptest::collection::vec(any::<u8>(), 0..300)
+    ) {
         let mut dice = Dice(bytes.into_iter());
         let mut world = random_world(&mut dice).up();
         trouble(&mut dice, &mut world);
+        random_past(&mut dice, &mut world);
         let desired = world.desired();
         let again = plan(&desired, &world.observed, &world.memory, &world.scope, world.now);
         prop_assert_eq!(world.planned(), again);

@@ -96,6 +96,20 @@ fn our_own_half_made_replacement_is_finished_at_once() {
 }
 
 #[test]
+fn the_old_container_goes_after_the_new_one_is_attached() {
+    let mut w = edited();
+    half_made(&mut w, |c| c.networks.clear());
+    w.memory.owned.insert(id(NEW));
+    w.expect(&[
+        "[]     -> #1 service web/1: connect to default  (not connected)",
+        "[1]    -> #2 service web/1: stop aaaaaaaaaaaa  (left over from an unfinished replacement)",
+        "[2]    -> #3 service web/1: remove aaaaaaaaaaaa  (left over from an unfinished replacement)",
+        "[1,3]  -> #4 service web/1: rename to p-web-1  (left over from an unfinished replacement)",
+        "[1,3,4] -> #5 service web/1: start  (never started)",
+    ]);
+}
+
+#[test]
 fn a_half_made_replacement_with_its_old_container_stopped_is_finished() {
     let mut w = edited();
     half_made(&mut w, |c| c.created = ago(100));

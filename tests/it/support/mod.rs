@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 
 use homeostat::clock::{Clock, SystemClock};
 use homeostat::compose::{self, LoadOptions};
-use homeostat::controller::meter::Uncounted;
+use homeostat::controller::meter::{Meter, Uncounted};
 use homeostat::controller::observer::{Handle, Observer};
 use homeostat::controller::worker::{Goal, Parts, Phase, Progress, Tap, View, Worker};
 use homeostat::desired::{Desired, Policy, ServiceTraits};
-use homeostat::engine::docker::{Docker, Endpoint, Surroundings};
+use homeostat::engine::docker::{Deadlines, Docker, Endpoint, Surroundings};
 use homeostat::engine::{DynEngine, Tier};
 use homeostat::plan::{Memory, Scope, SlotStatus};
 use homeostat::probe::spec::{Probe, Spec};
@@ -67,6 +67,10 @@ pub struct Setup {
     pub host: String,
     /// Time between full lists.
     pub resync: Option<Duration>,
+    /// Deadlines of engine calls.
+    pub deadlines: Deadlines,
+    /// Who counts what the observer sees.
+    pub meter: Option<Arc<dyn Meter>>,
 }
 
 /// A stack under the loop.
@@ -104,8 +108,8 @@ impl Stack {
             .expect("a runtime");
         let host = (!setup.host.is_empty()).then_some(setup.host.as_str());
         let endpoint = Endpoint::resolve(host, &Surroundings::of_process()).expect("an endpoint");
-        let engine: DynEngine =
-            Arc::new(Docker::new(endpoint, Tier::Reconcile).expect("an engine client"));
+        let docker = Docker::new(endpoint, Tier::Reconcile).expect("an engine client");
+        let engine: DynEngine = Arc::new(docker.with_deadlines(setup.deadlines));
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let (goal, goal_rx) = watch::channel(None);
         let stop = CancellationToken::new();
@@ -113,8 +117,8 @@ impl Stack {
         let recorder = Arc::clone(&plans);
         let (tap, progress, observer) = runtime.block_on(async {
             let resync = setup.resync.unwrap_or(Duration::from_secs(60));
-            let (observer, handle) =
-                Observer::new(engine.clone(), clock.clone(), Arc::new(Uncounted), resync);
+            let meter = setup.meter.clone().unwrap_or_else(|| Arc::new(Uncounted));
+            let (observer, handle) = Observer::new(engine.clone(), clock.clone(), meter, resync);
             tokio::spawn(observer.run(stop.clone()));
             handle.projects.send_modify(|p| {
                 p.insert(project.clone());

@@ -95,6 +95,7 @@ struct Faults {
     reply: Duration,
     twice: bool,
     truncate: Option<usize>,
+    speak: Option<String>,
     /// The first that answers or cuts.
     decisive: Option<Action>,
 }
@@ -111,6 +112,7 @@ impl Faults {
                 Action::DelayReply(d) => faults.reply += d,
                 Action::SendTwice => faults.twice = true,
                 Action::Truncate(n) => faults.truncate = Some(n),
+                Action::Speak(version) => faults.speak = Some(version),
                 other => faults.decisive = faults.decisive.or(Some(other)),
             }
         }
@@ -157,6 +159,9 @@ async fn exchange(client: &mut Client, shared: &Shared) -> io::Result<Next> {
         _ => {}
     }
 
+    if let (Some(_), Some(version)) = (&faults.speak, &record.version) {
+        head.first = head.first.replacen(&format!("/v{version}/"), "/", 1);
+    }
     let small = short || framing == Framing::Empty;
     if faults.twice && small {
         let (mut reader, mut writer) = open(shared).await?;
@@ -175,7 +180,11 @@ async fn exchange(client: &mut Client, shared: &Shared) -> io::Result<Next> {
         }
         writer.write_all(http::end(framing)).await?;
     }
-    let response = unless_gone(client, response_head(&mut reader)).await??;
+    let mut response = unless_gone(client, response_head(&mut reader)).await??;
+    if let Some(version) = faults.speak {
+        response.remove("api-version");
+        response.headers.push(("Api-Version".into(), version));
+    }
     entry.update(|r| r.engine_status = Some(response.status()));
     match &faults.decisive {
         Some(Action::CutAfter) => return Ok(Next::Close),

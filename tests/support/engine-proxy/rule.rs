@@ -43,6 +43,9 @@ pub enum Action {
     Garbage,
     /// Answers 200 with this body as `application/json`, in the engine's place.
     Body(Vec<u8>),
+    /// The engine seems to speak this API version: it answers for it in `Api-Version`, and takes
+    /// requests of any version.
+    Speak(String),
     /// Never answers; the engine never hears of the request.
     Hang,
     /// Lets the engine act and never answers.

@@ -6,7 +6,7 @@ fn id() -> ContainerId {
 }
 
 fn sent(write: &Write) -> String {
-    let call = request("/v1.41", write, DEFAULT_GRACE);
+    let call = request("/v1.41", write, DEFAULT_GRACE, &Deadlines::default());
     let body = call.body.map_or_else(String::new, |b| String::from_utf8_lossy(&b).into_owned());
     format!("{} {} {body} within {:?}", call.method, call.path, call.deadline)
 }
