@@ -4,11 +4,13 @@
 
 stand-ins_tags() { echo homeostat-test/stand-ins:1 homeostat-test/stand-ins:2; }
 
-# The lock file changes with every dependency of every package; only ours count.
+# Workspace and lock file change with every dependency of every package; only what reaches the
+# binary counts.
 stand-ins_hash() {
   {
-    cat -- "$images/stand-ins.bash" "$repository/Cargo.toml"
-    find "$repository/tests/stand-ins" -type f \( -name '*.rs' -o -name '*.toml' -o -path '*/fixtures/*' \) -print0 |
+    cat -- "$images/stand-ins.bash"
+    sed -n '/^\[profile\.stand-ins\]/,/^$/p; /^\[profile\.release\]/,/^$/p' "$repository/Cargo.toml"
+    find "$repository/tests/stand-ins" -type f ! -name '*tests.rs' ! -name recorded.rs \( -name '*.rs' -o -name '*.toml' -o -path '*/fixtures/*' \) -print0 |
       LC_ALL=C sort -z | xargs -0 cat --
     cargo tree --manifest-path "$repository/tests/stand-ins/Cargo.toml" --quiet --edges normal,build \
       --prefix none --format '{p} {f}' | sed 's/ (.*)//' | LC_ALL=C sort -u

@@ -1,2 +1,7 @@
 //! The `homeostat` binary: parses arguments, calls the library, maps the exit code.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    homeostat::cli::main()
+}

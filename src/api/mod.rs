@@ -1,4 +1,12 @@
 //! What people and other programs read and write: resources, their parts, and status.
 
+pub mod diagnostic;
+pub mod document;
+pub mod meta;
 pub mod quantity;
+pub mod stack;
 pub mod status;
+pub mod walk;
+
+pub use diagnostic::{Diagnostic, Severity};
+pub use stack::Stack;

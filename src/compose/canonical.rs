@@ -66,12 +66,10 @@ fn attribute(key: &str, node: &mut Node, sources: &mut Sources) {
                 list.retain(|item| item.as_str() != Some(""));
             }
         }
-        "gpus" => {
-            if node.as_str().is_some() {
-                let place = node.place;
-                let all = Mapping::from([("count".into(), Node::text("all", place))]);
-                node.value = Value::List(vec![Node::at(Value::Map(all), place)]);
-            }
+        "gpus" if node.as_str().is_some() => {
+            let place = node.place;
+            let all = Mapping::from([("count".into(), Node::text("all", place))]);
+            node.value = Value::List(vec![Node::at(Value::Map(all), place)]);
         }
         "secrets" | "configs" => file_mounts(node),
         "volumes" => {
@@ -176,7 +174,7 @@ fn mount(node: &mut Node, sources: &mut Sources) {
     };
     let mut map = Mapping::new();
     let mut options = Mapping::new();
-    let mut put = |map: &mut Mapping, key: &str, text: &str| {
+    let put = |map: &mut Mapping, key: &str, text: &str| {
         if !text.is_empty() {
             map.insert(key.into(), Node::text(text, place));
         }

@@ -133,6 +133,10 @@ fn undefined(
 fn references(name: &str, service: &Node, parts: &Parts<'_>, sources: &mut Sources) {
     let root = parts.root;
     for (what, key) in [("network", "networks"), ("model", "models")] {
+        // The clash with `network_mode` is told below, and `default` would not be implied.
+        if key == "networks" && service.get("network_mode").is_some() {
+            continue;
+        }
         for (used, node) in service.section(key) {
             undefined(name, what, used, node.key, root, sources);
         }
@@ -207,7 +211,9 @@ fn dependencies(name: &str, service: &Node, parts: &Parts<'_>, sources: &mut Sou
 }
 
 fn attributes(name: &str, service: &Node, sources: &mut Sources) {
-    let has = |key: &str| service.get(key).is_some_and(|node| !node.is_null());
+    let has = |key: &str| {
+        service.get(key).is_some_and(|node| !node.is_null() && node.as_str() != Some(""))
+    };
     if !has("image") && !has("build") && !has("provider") {
         let message = format!("service `{name}` has neither `image` nor `build`");
         sources.report_help(service.key, message, "say which image it runs: `image: NAME:TAG`");
@@ -226,6 +232,14 @@ fn attributes(name: &str, service: &Node, sources: &mut Sources) {
         sources.report(first.place, message);
     }
     agreement(service, sources);
+    let platforms = service.get("build").and_then(|b| b.get("platforms")).and_then(Node::as_list);
+    if let (Some(platforms), Some(platform)) = (platforms, service.get("platform"))
+        && !platforms.is_empty()
+        && !platforms.contains(platform)
+    {
+        let message = "`build.platforms` must include the service's `platform`";
+        sources.report(platform.place, message);
+    }
     let deploy = service.get("deploy");
     let replicas = deploy.and_then(|d| d.get("replicas"));
     if let Some(node) = service.get("scale").or(replicas) {
@@ -251,11 +265,14 @@ fn attributes(name: &str, service: &Node, sources: &mut Sources) {
     mounts(service, sources);
 }
 
+/// Reads a value in a form that compares.
+type Read = fn(&Node) -> Option<String>;
+
 /// Attributes that exist twice must agree.
 fn agreement(service: &Node, sources: &mut Sources) {
     let deploy = service.get("deploy");
     let part = |names: &[&str]| names.iter().try_fold(deploy?, |node, name| node.get(name));
-    let pairs: [(&str, &[&str], fn(&Node) -> Option<String>); 5] = [
+    let pairs: [(&str, &[&str], Read); 5] = [
         ("scale", &["replicas"], exact),
         ("cpus", &["resources", "limits", "cpus"], float),
         ("mem_limit", &["resources", "limits", "memory"], size),

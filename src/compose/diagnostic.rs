@@ -163,7 +163,7 @@ impl Sources {
         let source = self.files.get(usize::from(place.file));
         let excerpt = source.filter(|_| place.line > 0).and_then(|s| {
             let line = s.text.lines().nth(place.line as usize - 1)?;
-            (line.chars().count() <= MAX_EXCERPT).then(|| line.trim_end().to_owned())
+            (line.chars().count() <= MAX_EXCERPT).then(|| printable(line.trim_end()))
         });
         let file = self.path(place.file);
         let (line, column) = (place.line, u32::from(place.column));
@@ -187,6 +187,11 @@ impl Sources {
         self.diagnostics.sort();
         LoadError(self.diagnostics)
     }
+}
+
+/// A line that can't drive a terminal.
+fn printable(line: &str) -> String {
+    line.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
 }
 
 /// `did you mean X?` for the known name that is nearest to a wrong one.

@@ -156,7 +156,7 @@ impl<'a> Parser<'a> {
             line,
             message: match error {
                 TemplateError::Invalid => {
-                    "a `$` starts no variable: write `$$` or use single quotes".into()
+                    "a `${` is no variable: write `$${` or use single quotes".into()
                 }
                 TemplateError::Required(name, _) => {
                     format!("required variable `{name}` is not set")

@@ -19,7 +19,7 @@ const MAX_NESTING: usize = 64;
 /// What is wrong with a template. Never holds a variable's value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum TemplateError {
-    /// `$` is followed by nothing that it can mean, or a brace isn't closed.
+    /// `${` isn't closed, or holds what it can't.
     Invalid,
     /// `:?` or `?`: the variable's name and the author's message.
     Required(String, String),
@@ -63,10 +63,11 @@ impl Substitution<'_, '_> {
                 rest = &tail[end + 1..];
             } else {
                 let end = name_end(rest);
-                if end == 0 {
-                    return Err(TemplateError::Invalid);
+                match end {
+                    // A dollar sign that starts no variable is one.
+                    0 => out.push('$'),
+                    _ => out.push_str(&self.value(&rest[..end])),
                 }
-                out.push_str(&self.value(&rest[..end]));
                 rest = &rest[end..];
             }
             if out.len() > MAX_TEXT {
@@ -128,11 +129,19 @@ fn name_end(text: &str) -> usize {
 }
 
 /// Index of the brace that closes a `${` whose inside begins at 0.
+///
+/// As in Docker Compose: on the same line, an inner brace hides the character behind it, and if
+/// the braces don't balance then, the last one closes.
 fn closing_brace(text: &str) -> Option<usize> {
+    let line = text.split('\n').next().unwrap_or_default();
     let mut open = 1;
-    for (index, byte) in text.bytes().enumerate() {
+    let mut bytes = line.bytes().enumerate().skip(1);
+    while let Some((index, byte)) = bytes.next() {
         match byte {
-            b'{' => open += 1,
+            b'{' => {
+                open += 1;
+                bytes.next();
+            }
             b'}' => {
                 open -= 1;
                 if open == 0 {
@@ -142,7 +151,7 @@ fn closing_brace(text: &str) -> Option<usize> {
             _ => {}
         }
     }
-    None
+    line.rfind('}')
 }
 
 /// Interpolates a document in place, and casts where an attribute wants a number or a boolean.
@@ -202,7 +211,7 @@ fn report(node: &Node, error: &TemplateError, path: &[Rc<str>], sources: &mut So
     let at = path.join(".");
     match error {
         TemplateError::Invalid => {
-            let message = format!("`{at}` holds a `$` that starts no variable");
+            let message = format!("`{at}` holds a `${{` that is no variable");
             sources.report_help(
                 place,
                 message,
@@ -257,6 +266,7 @@ mod tests {
             ("${UNSET:-a:-b}", "a:-b"),
             ("${UNSET:-$$x}", "$x"),
             ("$UNSET", ""),
+            ("$(date) $1 $", "$(date) $1 $"),
         ] {
             assert_eq!(with(template).as_deref(), Ok(expected), "{template}");
         }
@@ -265,9 +275,7 @@ mod tests {
     #[test]
     fn mistakes_are_told_apart() {
         assert_eq!(with("${SET"), Err(TemplateError::Invalid));
-        assert_eq!(with("$"), Err(TemplateError::Invalid));
         assert_eq!(with("${}"), Err(TemplateError::Invalid));
-        assert_eq!(with("$1"), Err(TemplateError::Invalid));
         assert_eq!(with("${SET!x}"), Err(TemplateError::Invalid));
         let required = TemplateError::Required("UNSET".into(), "say it".into());
         assert_eq!(with("${UNSET:?say it}"), Err(required));

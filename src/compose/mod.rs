@@ -39,6 +39,9 @@ mod unique;
 mod validate;
 mod volume;
 
+#[cfg(test)]
+mod parity_tests;
+
 pub use diagnostic::{Diagnostic, LoadError};
 pub use hash::service_hash;
 pub use load::load;

@@ -12,7 +12,7 @@ pub(super) fn float_text(number: f64) -> String {
     }
     let (digits, exponent) = shortest(&format!("{:e}", number.abs()));
     let sign = if number.is_sign_negative() { "-" } else { "" };
-    if number != 0.0 && (exponent < -4 || exponent >= 6) {
+    if number != 0.0 && !(-4..6).contains(&exponent) {
         return format!("{sign}{}", scientific(&digits, exponent));
     }
     format!("{sign}{}", plain(&digits, exponent))

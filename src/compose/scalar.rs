@@ -129,7 +129,7 @@ fn timestamp(text: &str) -> Option<String> {
     let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
     let (day, time) = rest.split_at(end);
     let (month, day) = (small(month, 1, 12)?, small(day, 1, 31)?);
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     let days = match month {
         2 if leap => 29,
         2 => 28,
@@ -239,7 +239,7 @@ mod tests {
     fn a_tag_wins_over_the_form() {
         assert!(matches!(resolve("1", Style::Plain, Some(Tag::Str)), Ok(Value::Text(_))));
         assert!(matches!(resolve("7", Style::Quoted, Some(Tag::Int)), Ok(Value::Int(7))));
-        assert!(matches!(resolve("yes", Style::Plain, Some(Tag::Bool)), Err(_)));
+        assert!(resolve("yes", Style::Plain, Some(Tag::Bool)).is_err());
         assert!(matches!(resolve("1", Style::Quoted, None), Ok(Value::Text(_))));
     }
 }

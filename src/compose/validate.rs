@@ -49,7 +49,6 @@ fn below(key: &str, path: &mut String, run: impl FnOnce(&mut String)) {
 
 fn check(node: &Node, accepts: &Accepts, path: &mut String, sources: &mut Sources) {
     match accepts {
-        Accepts::Anything => {}
         Accepts::Any(forms) => match forms.iter().find(|form| fits(node, form)) {
             Some(form) => check(node, form, path, sources),
             None => wrong(node, accepts, path, sources),
@@ -143,8 +142,7 @@ fn is_name(key: &str) -> bool {
 
 fn fits(node: &Node, accepts: &Accepts) -> bool {
     match (accepts, &node.value) {
-        (Accepts::Anything, _)
-        | (Accepts::Word(_) | Accepts::Checked(..), Value::Text(_))
+        (Accepts::Word(_) | Accepts::Checked(..), Value::Text(_))
         | (Accepts::Range(..), Value::Int(_) | Value::Uint(_) | Value::Text(_))
         | (Accepts::Object(_) | Accepts::Map(_) | Accepts::Named(_), Value::Map(_))
         | (Accepts::List(..), Value::List(_)) => true,
@@ -208,6 +206,5 @@ fn describe(accepts: &Accepts, into: &mut Vec<&'static str>) {
         Accepts::Object(_) | Accepts::Map(_) | Accepts::Named(_) => into.push("a mapping"),
         Accepts::List(..) => into.push("a list"),
         Accepts::Any(forms) => forms.iter().for_each(|form| describe(form, into)),
-        Accepts::Anything => {}
     }
 }

@@ -9,4 +9,5 @@ pub mod publish;
 pub mod recall;
 pub mod recording;
 pub mod snapshot;
+pub mod watch;
 pub mod worker;

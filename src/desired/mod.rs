@@ -1,6 +1,12 @@
 //! The desired state of one stack: files turned into one immutable value with a generation.
 
+mod assemble;
+mod diagnostics;
+mod files;
+mod host_path;
 pub mod order;
+pub mod source;
+mod validate;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -8,7 +14,10 @@ use std::time::Duration;
 
 use crate::compose::types::{Condition, Namespace, Project, Service};
 
+pub use assemble::LoadedStack;
+pub use diagnostics::Diagnostics;
 pub use order::OrderError;
+pub use validate::validate;
 
 /// How long a softly ordered predecessor may keep others waiting, unless `readyWithin` says.
 pub const SOFT_DEADLINE: Duration = Duration::from_secs(60);
@@ -171,3 +180,6 @@ pub fn network_order(service: &Service) -> Vec<&str> {
     keys.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
     keys.into_iter().map(|(k, _)| k).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -244,30 +244,41 @@ enum Changed<'a> {
     Created(StepId),
 }
 
-/// The step that makes what an operation uses, with whether it makes the right kind of thing.
-fn made_by(op: &Op) -> Vec<(StepId, fn(&Op) -> bool)> {
-    let creates: fn(&Op) -> bool = |op| matches!(op, Op::Create { .. });
-    let network: fn(&Op) -> bool = |op| matches!(op, Op::CreateNetwork { .. });
-    let mut made = Vec::new();
-    match op {
-        Op::Connect { container, network: to, .. } => {
-            if let Target::Created(step) = container {
-                made.push((*step, creates));
-            }
-            if let NetworkRef::Created(step) = to {
-                made.push((*step, network));
-            }
+/// What a step makes for others.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Makes {
+    Container,
+    Network,
+}
+
+impl Makes {
+    const fn of(op: &Op) -> Option<Self> {
+        match op {
+            Op::Create { .. } => Some(Self::Container),
+            Op::CreateNetwork { .. } => Some(Self::Network),
+            _ => None,
         }
-        Op::Start { container: Target::Created(step) }
-        | Op::Rename { container: Target::Created(step), .. } => made.push((*step, creates)),
-        Op::Create { parents, .. } => {
-            for (_, parent) in parents {
-                if let Target::Created(step) = parent {
-                    made.push((*step, creates));
-                }
-            }
-        }
-        _ => {}
     }
-    made
+}
+
+/// The steps whose outcome an operation uses, and what they must make.
+fn used_by(op: &Op) -> Vec<(StepId, Makes)> {
+    let container = |target: &Target| match target {
+        Target::Created(step) => Some((*step, Makes::Container)),
+        Target::Existing(_) => None,
+    };
+    match op {
+        Op::Connect { container: target, network, .. } => {
+            let network = match network {
+                NetworkRef::Created(step) => Some((*step, Makes::Network)),
+                NetworkRef::Existing(_) => None,
+            };
+            container(target).into_iter().chain(network).collect()
+        }
+        Op::Start { container: target } | Op::Rename { container: target, .. } => {
+            container(target).into_iter().collect()
+        }
+        Op::Create { parents, .. } => parents.iter().filter_map(|(_, p)| container(p)).collect(),
+        _ => vec![],
+    }
 }

@@ -32,7 +32,7 @@ impl<'a> Planner<'a> {
         let mut chain: Vec<(&'a Container, String)> = Vec::new();
         let mut taken = name.to_owned();
         let mut step = None;
-        while let Some(holder) = self.names.get(&taken).copied() {
+        while let Some(holder) = self.names.get(taken.as_str()).copied() {
             if let Some(remove) = self.removed.get(&holder.id) {
                 step = Some(*remove);
                 break;
@@ -53,9 +53,9 @@ impl<'a> Planner<'a> {
             let op =
                 Op::Rename { container: Target::Existing(holder.id.clone()), name: own.clone() };
             let renamed = self.push(resource, op, Cause::NameInTheWay, step.into_iter().collect());
-            self.renamed.insert(&holder.id, renamed);
-            self.names.remove(&holder.name);
-            self.names.insert(own, holder);
+            self.lent.insert(&holder.id, renamed);
+            self.names.remove(holder.name.as_str());
+            self.names.insert(own.into(), holder);
             step = Some(renamed);
         }
         Ok(step)

@@ -3,7 +3,7 @@
 use super::step::StepId;
 use super::{Planner, ServiceState, Standing};
 use crate::compose::types::{Condition, Service};
-use crate::desired::SOFT_DEADLINE;
+use crate::desired::{SOFT_DEADLINE, namespace_parents};
 
 /// What must happen before a service's containers may start.
 #[derive(Debug, Clone, Default)]
@@ -27,6 +27,15 @@ impl Planner<'_> {
             match state.unmet(name, dependency.condition) {
                 None => gate.after.extend(&state.starts),
                 unmet => gate.waiting = gate.waiting.or(unmet),
+            }
+        }
+        // A container that has ended lends its namespace to nobody, however well it ended.
+        for name in namespace_parents(service) {
+            let Some(parent) = self.services.get(name) else { continue };
+            gate.after.extend(parent.first_start);
+            if parent.first_start.is_none() && parent.first_started.is_none() {
+                let what = format!("{name} running");
+                gate.waiting = gate.waiting.or(Some(Standing::WaitingOn(what)));
             }
         }
         gate
@@ -61,7 +70,7 @@ impl ServiceState {
                      give it one, or use service_started"
                 )));
             }
-            Condition::Healthy => (self.ready && self.starts.is_empty(), "healthy"),
+            Condition::Healthy => (self.ready, "healthy"),
             Condition::CompletedSuccessfully => (self.completed, "completed"),
         };
         (!met).then(|| Standing::WaitingOn(format!("{name} {word}")))

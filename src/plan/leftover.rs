@@ -66,7 +66,7 @@ impl<'a> Planner<'a> {
         if !self.may_finish(&plan.slot, group) {
             return NameMend::Wait(Self::unfinished());
         }
-        match self.names.get(&wanted) {
+        match self.names.get(wanted.as_str()) {
             Some(holder) if !group.iter().any(|c| c.id == holder.id) => {
                 let what = format!("the name {wanted} is taken by container {}", holder.id);
                 NameMend::Wait(Standing::Blocked(what))

@@ -22,21 +22,24 @@ mod running;
 mod service;
 mod slots;
 mod step;
+mod teardown;
 mod volume;
 
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::clock::{Now, Timestamp};
 use crate::desired::Desired;
 use crate::engine::{ContainerId, NetworkSummary};
-use crate::observed::{Container, Observed};
+use crate::observed::{Container, Observed, canonical_reference};
 
 pub use memory::Memory;
 pub use report::{Entry, Report, SlotReport, SlotStatus, Standing};
+pub use teardown::teardown;
 pub use step::{Cause, NetworkRef, Op, Plan, Resource, Step, StepId, Target};
 
 /// What one call plans for.
@@ -127,13 +130,13 @@ struct Planner<'a> {
     /// Live containers by network name and IPv4 address.
     addresses: BTreeMap<(&'a str, &'a str), &'a Container>,
     /// Containers by name; follows the renames of this plan.
-    names: BTreeMap<String, &'a Container>,
+    names: BTreeMap<Cow<'a, str>, &'a Container>,
     /// The engine's networks by name, which may not be unique.
     found_networks: BTreeMap<&'a str, Vec<&'a NetworkSummary>>,
     /// Number of this project's containers by network name and ID.
     members: BTreeMap<&'a str, BTreeMap<&'a str, usize>>,
-    /// Image IDs by canonical reference.
-    image_ids: BTreeMap<String, &'a str>,
+    /// Image IDs by reference as the services write it.
+    image_ids: BTreeMap<&'a str, &'a str>,
     networks: BTreeMap<&'a str, NetworkState>,
     volumes: BTreeMap<&'a str, SupplyState>,
     images: BTreeMap<String, SupplyState>,
@@ -144,8 +147,8 @@ struct Planner<'a> {
     stopped: BTreeMap<&'a ContainerId, StepId>,
     /// Steps that remove a container.
     removed: BTreeMap<&'a ContainerId, StepId>,
-    /// Steps that rename a container out of another's way; its later steps follow them.
-    renamed: BTreeMap<&'a ContainerId, StepId>,
+    /// Steps that other resources need of a container (its name, its endpoint); its own follow.
+    lent: BTreeMap<&'a ContainerId, StepId>,
     steps: Vec<Step>,
     report: Report,
 }
@@ -170,7 +173,7 @@ impl<'a> Planner<'a> {
             names: BTreeMap::new(),
             found_networks: BTreeMap::new(),
             members: BTreeMap::new(),
-            image_ids: image_ids(observed),
+            image_ids: image_ids(desired, observed),
             networks: BTreeMap::new(),
             volumes: BTreeMap::new(),
             images: BTreeMap::new(),
@@ -178,7 +181,7 @@ impl<'a> Planner<'a> {
             dissolved: BTreeSet::new(),
             stopped: BTreeMap::new(),
             removed: BTreeMap::new(),
-            renamed: BTreeMap::new(),
+            lent: BTreeMap::new(),
             steps: Vec::new(),
             report: Report::default(),
         };
@@ -192,7 +195,7 @@ impl<'a> Planner<'a> {
     }
 
     fn index(&mut self, container: &'a Container) {
-        self.names.insert(container.name.clone(), container);
+        self.names.insert(Cow::Borrowed(&container.name), container);
         if container.is_live() {
             for (ip, port, protocol) in &container.published {
                 let holders = self.ports.entry((*port, protocol.as_str())).or_default();
@@ -226,7 +229,7 @@ impl<'a> Planner<'a> {
     }
 
     fn push(&mut self, resource: Resource, op: Op, cause: Cause, mut after: Vec<StepId>) -> StepId {
-        if let Some(step) = op.container().and_then(|id| self.renamed.get(id)) {
+        if let Some(step) = op.container().and_then(|id| self.lent.get(id)) {
             after.push(*step);
         }
         after.sort_unstable();
@@ -263,13 +266,15 @@ fn closure<'a>(desired: &'a Desired, scope: &'a Scope) -> Option<BTreeSet<&'a st
     Some(found)
 }
 
-fn image_ids(observed: &Observed) -> BTreeMap<String, &str> {
-    let mut ids = BTreeMap::new();
+fn image_ids<'a>(desired: &'a Desired, observed: &'a Observed) -> BTreeMap<&'a str, &'a str> {
+    let mut found = BTreeMap::new();
     for image in &observed.images {
-        ids.insert(crate::observed::canonical_reference(&image.id), image.id.as_str());
+        found.insert(canonical_reference(&image.id), image.id.as_str());
         for reference in image.tags.iter().chain(&image.digests) {
-            ids.insert(crate::observed::canonical_reference(reference), image.id.as_str());
+            found.insert(canonical_reference(reference), image.id.as_str());
         }
     }
-    ids
+    let services = desired.project.services.values();
+    let references: BTreeSet<&str> = services.filter_map(|s| s.image.as_deref()).collect();
+    references.into_iter().filter_map(|r| Some((r, *found.get(&canonical_reference(r))?))).collect()
 }

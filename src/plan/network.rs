@@ -59,6 +59,15 @@ impl<'a> Planner<'a> {
             let op = Op::CreateNetwork { key: network.key.clone() };
             return NetworkState::Creating(self.push(resource, op, cause, vec![]));
         };
+        let twins = self.found_networks.get(network.name.as_str()).map_or(0, Vec::len);
+        if twins > 1 {
+            let id = found.id.get(..12).unwrap_or(&found.id);
+            let what = format!(
+                "{twins} networks have this name, {id} is used; containers may fail to start until \
+                 `docker network rm` removes the others"
+            );
+            self.note(resource, Standing::Notice(what));
+        }
         self.adopt(network, found)
     }
 
@@ -122,12 +131,14 @@ impl<'a> Planner<'a> {
                 return present;
             }
         }
-        let live: Vec<&Container> = members.into_iter().filter(|c| c.is_live()).collect();
+        let live: Vec<&'a Container> = members.into_iter().filter(|c| c.is_live()).collect();
         let mut detached = Vec::new();
         for member in live {
             let op = Op::Disconnect { network: found.id.clone(), container: member.id.clone() };
             let slot = member.slot().map_or_else(|| resource.clone(), Resource::Slot);
-            detached.push(self.push(slot, op, Cause::Replacement, vec![]));
+            let step = self.push(slot, op, Cause::Replacement, vec![]);
+            self.lent.insert(&member.id, step);
+            detached.push(step);
         }
         self.dissolved.insert(&found.id);
         let op = Op::RemoveNetwork { id: found.id.clone() };
@@ -247,10 +258,11 @@ impl<'a> Planner<'a> {
         plan: &SlotPlan<'_>,
         container: &Container,
         mends: Vec<EndpointMend>,
+        before: &[StepId],
     ) -> Vec<StepId> {
         let mut steps = Vec::new();
         for EndpointMend { key, network, cause, detach } in mends {
-            let mut after = Vec::new();
+            let mut after = before.to_vec();
             if let NetworkRef::Created(step) = network {
                 after.push(step);
             }
@@ -280,7 +292,10 @@ impl<'a> Planner<'a> {
         };
         let known = self.observed.networks.contains_key(&endpoint.network_id);
         let attached = if known { endpoint.network_id.clone() } else { name.clone() };
-        if !matches!(network, NetworkRef::Existing(id) if *id == endpoint.network_id) {
+        // Until its first start, a container knows a network by its name only (seen on 20.10).
+        let by_name = endpoint.network_id.is_empty() && !container.is_live();
+        let fits = |id: &String| by_name || *id == endpoint.network_id;
+        if !matches!(network, NetworkRef::Existing(id) if fits(id)) {
             // A stopped container's stale entry is overwritten by the connect itself, and where
             // this plan replaces the network, its members are detached already.
             let dissolved = self.dissolved.contains(endpoint.network_id.as_str());

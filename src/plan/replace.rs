@@ -51,7 +51,7 @@ impl<'a> Planner<'a> {
     }
 
     pub(super) fn image_id(&self, reference: &str) -> Option<&str> {
-        self.image_ids.get(&crate::observed::canonical_reference(reference)).copied()
+        self.image_ids.get(reference).copied()
     }
 
     /// Steps that bring the networks, volumes, image and parents which a new container needs, or
@@ -204,7 +204,7 @@ impl<'a> Planner<'a> {
             return Ok((wanted.to_owned(), self.free_name(plan, wanted)?));
         }
         let mut names = group.iter().map(|c| temporary_name(c, wanted));
-        let free = names.find(|name| !self.names.contains_key(name));
+        let free = names.find(|name| !self.names.contains_key(name.as_str()));
         free.map(|name| (name, None))
             .ok_or_else(|| format!("every temporary name for {wanted} is taken"))
     }
@@ -221,7 +221,7 @@ impl<'a> Planner<'a> {
         if old.is_live() && held_back.is_none_or(|b| b.not_before <= self.now.mono) {
             let (mut mends, _) = self.endpoint_mends(plan.service, old);
             mends.retain(|m| m.cause == Cause::StaleNetwork);
-            self.mend_endpoints(plan, old, mends);
+            self.mend_endpoints(plan, old, mends, &[]);
         }
         self.wait(plan, state, standing)
     }

@@ -48,10 +48,18 @@ impl<'a> Planner<'a> {
                 Err(standing) => return self.wait(plan, state, standing),
             }
         }
-        before.extend(self.mend_endpoints(plan, container, mends));
+        if !container.is_live() {
+            before.extend(self.network_steps(plan.service));
+        }
+        // A second container of the slot may hold the running one's address: it goes first. A
+        // running one that is to be replaced goes last.
         let mut gone = Vec::new();
-        for leftover in group.iter().filter(|c| c.id != container.id) {
-            gone.extend(self.retire(leftover, Cause::Leftover, before.clone()));
+        if container.is_live() {
+            gone = self.retire_others(group, vec![]);
+        }
+        before.extend(self.mend_endpoints(plan, container, mends, &gone));
+        if !container.is_live() {
+            gone = self.retire_others(group, before.clone());
         }
         if let Some(name) = name {
             let op = Op::Rename { container: Target::Existing(container.id.clone()), name };
@@ -73,6 +81,15 @@ impl<'a> Planner<'a> {
             }
             _ => self.start(plan, container, before, state),
         }
+    }
+
+    /// Removes every container of a slot but the first.
+    fn retire_others(&mut self, group: &[&'a Container], after: Vec<StepId>) -> Vec<StepId> {
+        let mut removed = Vec::new();
+        for leftover in group.iter().skip(1) {
+            removed.extend(self.retire(leftover, Cause::Leftover, after.clone()));
+        }
+        removed
     }
 
     fn keep_paused(

@@ -1,5 +1,6 @@
 //! One service: its slots, what they wait for, and what happens to each.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::gate::Gate;
@@ -94,7 +95,10 @@ impl<'a> Planner<'a> {
         &self,
         service: &Service,
         parents: Option<&[(String, Target)]>,
-    ) -> Option<String> {
+    ) -> Option<Cow<'a, str>> {
+        if let Some(hash) = self.desired.hashes.get(&service.name) {
+            return Some(Cow::Borrowed(hash));
+        }
         let mut ids = BTreeMap::new();
         for (name, target) in parents? {
             match target {
@@ -102,7 +106,7 @@ impl<'a> Planner<'a> {
                 Target::Created(_) => return None,
             };
         }
-        Some(self.desired.bound_hash(service, &ids))
+        Some(Cow::Owned(self.desired.bound_hash(service, &ids)))
     }
 
     fn slot(&mut self, plan: &SlotPlan<'_>, group: &[&'a Container]) -> SlotState {
@@ -114,13 +118,12 @@ impl<'a> Planner<'a> {
                 ..SlotState::default()
             },
         };
-        let resource = plan.resource();
-        if self.memory.busy.contains(&resource) {
-            self.note(resource, Standing::InProgress);
+        if !self.memory.busy.is_empty() && self.memory.busy.contains(&plan.resource()) {
+            self.note(plan.resource(), Standing::InProgress);
             return SlotState { pending: true, ..state };
         }
         if let Some(why) = self.memory.holds.get(&plan.service.name) {
-            self.note(resource, Standing::Held(why.clone()));
+            self.note(plan.resource(), Standing::Held(why.clone()));
             if !state.running {
                 state.report.status = SlotStatus::Held;
             }

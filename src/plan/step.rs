@@ -267,6 +267,8 @@ pub enum Cause {
     Orphan,
     /// Its name is in the way of another container of the project.
     NameInTheWay,
+    /// A person takes the whole project down.
+    TakenDown,
     /// It follows from another step of this plan.
     Replacement,
     /// `pull_policy` asks for it.
@@ -288,7 +290,11 @@ impl Cause {
             }
             Self::NotConnected | Self::StaleNetwork | Self::WrongEndpoint(_) => "network",
             Self::Unhealthy(_) => "unhealthy",
-            Self::Leftover | Self::ScaledDown | Self::Orphan | Self::NameInTheWay => "surplus",
+            Self::Leftover
+            | Self::ScaledDown
+            | Self::Orphan
+            | Self::NameInTheWay
+            | Self::TakenDown => "surplus",
             Self::Replacement | Self::NewContainer => "follow_up",
         }
     }
@@ -331,13 +337,14 @@ impl fmt::Display for Cause {
                 write!(f, "{name} was replaced and asks for a restart")
             }
             Self::NotConnected => f.write_str("not connected"),
-            Self::StaleNetwork => f.write_str("connected to a removed network of that name"),
+            Self::StaleNetwork => f.write_str("connected to another network of that name"),
             Self::WrongEndpoint(what) => f.write_str(what),
             Self::Unhealthy(reason) => write!(f, "unhealthy: {reason}"),
             Self::Leftover => f.write_str("left over from an unfinished replacement"),
             Self::ScaledDown => f.write_str("more containers than wanted"),
             Self::Orphan => f.write_str("its service is no longer in the project"),
             Self::NameInTheWay => f.write_str("its name is in the way"),
+            Self::TakenDown => f.write_str("taken down"),
             Self::Replacement => f.write_str("replaced"),
             Self::PullPolicy => f.write_str("pull policy"),
             Self::NewContainer => f.write_str("new container"),

@@ -5,6 +5,7 @@ mod engine_proxy;
 
 mod chaos;
 mod engine_faults;
+mod faults;
 mod loop_smoke;
 mod proxy;
 mod support;

@@ -41,8 +41,6 @@ pub(super) enum Accepts {
     Named(&'static Accepts),
     /// The first that fits the kind of value.
     Any(&'static [Accepts]),
-    /// Whatever.
-    Anything,
 }
 
 /// How an attribute prints, as the Go type behind it does.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Changed, Check, Violation, made_by};
+use super::{Changed, Check, Makes, Violation, used_by};
 use crate::compose::types::Condition;
 use crate::desired::ReadinessPolicy;
 use crate::engine::ContainerId;
@@ -24,9 +24,9 @@ impl<'a> Check<'a> {
 
     fn targets(&mut self) {
         for step in self.steps() {
-            for (made, right) in made_by(&step.op) {
-                let makes = self.plan.step(made).is_some_and(|s| right(&s.op));
-                if !makes || !self.precedes(made, step.id) {
+            for (made, what) in used_by(&step.op) {
+                let makes = self.plan.step(made).and_then(|s| Makes::of(&s.op));
+                if makes != Some(what) || !self.precedes(made, step.id) {
                     self.found.push(Violation::DanglingTarget(step.id, made));
                 }
             }

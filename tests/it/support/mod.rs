@@ -2,27 +2,29 @@
 //!
 //! Each stack has a project name of its own and removes everything of it when dropped.
 
+pub mod plans;
+pub mod scene;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
 use homeostat::clock::{Clock, SystemClock};
 use homeostat::compose::{self, LoadOptions};
 use homeostat::controller::meter::{Meter, Uncounted};
-use homeostat::controller::observer::Observer;
+use homeostat::controller::observer::{Handle, Observer};
 use homeostat::controller::worker::{Goal, Parts, Phase, Progress, Tap, View, Worker};
 use homeostat::desired::{Desired, Policy, ServiceTraits};
 use homeostat::engine::docker::{Deadlines, Docker, Endpoint, Surroundings};
 use homeostat::engine::{DynEngine, Tier};
-use homeostat::execute::{Recorder, StepResult};
-use homeostat::plan::{Memory, Plan, Scope, SlotStatus, Step};
+use homeostat::plan::{Memory, Scope, SlotStatus};
 use homeostat::probe::spec::{Probe, Spec};
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
+
+use plans::Plans;
 
 /// The image that plays every service; `make images` builds it.
 pub const IMAGE: &str = "homeostat-test/stand-ins:1";
@@ -45,17 +47,6 @@ pub fn docker_try(args: &[&str]) -> Result<String, String> {
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     } else {
         Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
-    }
-}
-
-struct Unrecorded;
-
-impl Recorder for Unrecorded {
-    fn begin<'a>(&'a self, _: &'a Plan, _: &'a Step) -> BoxFuture<'a, Option<i64>> {
-        async { None }.boxed()
-    }
-    fn end<'a>(&'a self, _: Option<i64>, _: &'a Step, _: &'a StepResult) -> BoxFuture<'a, ()> {
-        async {}.boxed()
     }
 }
 
@@ -91,6 +82,8 @@ pub struct Stack {
     stop: CancellationToken,
     runtime: Option<tokio::runtime::Runtime>,
     progress: broadcast::Receiver<Progress>,
+    plans: Arc<Plans>,
+    observer: Handle,
 }
 
 impl Stack {
@@ -118,7 +111,9 @@ impl Stack {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let (goal, goal_rx) = watch::channel(None);
         let stop = CancellationToken::new();
-        let (tap, progress) = runtime.block_on(async {
+        let plans = Arc::new(Plans::default());
+        let recorder = Arc::clone(&plans);
+        let (tap, progress, observer) = runtime.block_on(async {
             let resync = setup.resync.unwrap_or(Duration::from_secs(60));
             let meter = setup.meter.clone().unwrap_or_else(|| Arc::new(Uncounted));
             let (observer, handle) = Observer::new(engine.clone(), clock.clone(), meter, resync);
@@ -128,16 +123,16 @@ impl Stack {
             });
             let (worker, tap) = Worker::new(Parts {
                 engine,
-                observer: handle,
+                observer: handle.clone(),
                 clock,
                 metrics: Arc::new(Uncounted),
-                recorder: Arc::new(Unrecorded),
+                recorder,
                 memory: Memory::default(),
                 goal: goal_rx,
             });
             let progress = tap.progress.subscribe();
             tokio::spawn(worker.run(stop.clone()));
-            (tap, progress)
+            (tap, progress, handle)
         });
         let mut stack = Self {
             project,
@@ -149,6 +144,8 @@ impl Stack {
             stop,
             runtime: Some(runtime),
             progress,
+            plans,
+            observer,
         };
         stack.load();
         stack
@@ -287,10 +284,10 @@ impl Drop for Stack {
 pub fn clean(project: &str) {
     let label = format!("label=com.docker.compose.project={project}");
     let list = |args: &[&str]| docker_try(args).unwrap_or_default();
+    // One call for all: the CLI works on them concurrently, and one that fails stops no other.
     let remove = |what: &[&str], ids: String| {
-        for id in ids.lines() {
-            let mut args = what.to_vec();
-            args.push(id);
+        if !ids.is_empty() {
+            let args: Vec<&str> = what.iter().copied().chain(ids.lines()).collect();
             let _ = docker_try(&args);
         }
     };

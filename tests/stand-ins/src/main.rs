@@ -13,7 +13,11 @@ mod faults;
 mod generic;
 mod http;
 mod ollama;
+#[cfg(test)]
+mod recorded;
 mod server;
+#[cfg(test)]
+mod server_tests;
 
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -1,0 +1,257 @@
+//! `apply`: converges once, waits until everything is ready, ends.
+//!
+//! The usual case is that nothing is to be done: one look at the engine shows it, and neither the
+//! journal nor the loop is started. Otherwise the same loop as the daemon's runs until it is
+//! settled.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::args::ApplyArgs;
+use super::error::{CliError, Exit};
+use super::journal::Journalled;
+use super::look::look;
+use super::output::{count, print};
+use super::resolved::Resolved;
+use super::shown::Shown;
+use super::verdict::{self, Verdict};
+use super::{daemon, goal};
+use crate::clock::{Clock, SystemClock};
+use crate::controller::meter::Uncounted;
+use crate::controller::observer::{Observer, RESYNC};
+use crate::controller::worker::{Goal, Parts, Progress, Tap, View, Worker};
+use crate::engine::{DynEngine, Tier};
+use crate::plan::recovery::SUSTAINED;
+use crate::plan::{Memory, Resource, Standing};
+use crate::shutdown;
+
+/// A stuck loop gets this long to become unstuck by itself.
+const GRACE: Duration = Duration::from_secs(2);
+/// A service that ended meanwhile must stay up this long before it counts as ready.
+const QUIET: Duration = SUSTAINED;
+/// A service that had to be started so often isn't waited for any longer.
+const MOST_STARTS: u32 = 6;
+
+/// Runs the verb.
+///
+/// # Errors
+/// Wrong files, an engine that fails, or services that don't become ready.
+pub async fn run(options: &Resolved, args: &ApplyArgs) -> Result<Exit, CliError> {
+    let goal = goal::load(options, &args.services)?.goal;
+    let engine = options.engine(Tier::Reconcile)?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let begun = clock.now().mono;
+    if let Some(daemon) = daemon::of(options, &goal.desired.project.name).await? {
+        return daemon.apply(&args.services, args.timeout.get()).await;
+    }
+    let seen = look(&engine, &*clock, &goal, &Memory::default()).await?;
+    let over = seen.plan.is_empty() && verdict::settled(&seen.report, &goal.scope);
+    if over {
+        let (ready, wanted) = verdict::ready(&seen.report, &goal.scope);
+        tell_left_alone(&goal, &seen.report);
+        let project = &goal.desired.project.name;
+        print(&format!("{project}: nothing to do; {ready} of {wanted} ready\n"))?;
+        return Ok(Exit::Well);
+    }
+    let journalled =
+        Journalled::open(options, &clock, &seen.observed.engine.id, &goal.desired.project.name)?;
+    let memory = journalled.memory(&goal, &*clock).await;
+    let stop = shutdown::on_signals()?;
+    let run = Convergence::start(&engine, &clock, goal.clone(), memory, &journalled);
+    let outcome = run.wait(&goal, &clock, args.timeout.get(), &stop).await;
+    journalled.close().await;
+    let changed = outcome?;
+    let took = clock.now().mono.since(begun);
+    let (project, changes) = (&goal.desired.project.name, count(changed, "change"));
+    print(&format!("{project}: ready; {changes}, {:.1}s\n", took.as_secs_f64()))?;
+    Ok(Exit::Well)
+}
+
+/// The daemon's loop, for one stack and until it is settled.
+struct Convergence {
+    tap: Tap,
+    progress: broadcast::Receiver<Progress>,
+    stop: CancellationToken,
+    worker: JoinHandle<()>,
+    observing: CancellationToken,
+    observer: JoinHandle<()>,
+    /// The worker ends without its goal.
+    _goal: watch::Sender<Option<Goal>>,
+}
+
+impl Convergence {
+    fn start(
+        engine: &DynEngine,
+        clock: &Arc<dyn Clock>,
+        goal: Goal,
+        memory: Memory,
+        journalled: &Journalled,
+    ) -> Self {
+        let (observer, handle) =
+            Observer::new(Arc::clone(engine), Arc::clone(clock), Arc::new(Uncounted), RESYNC);
+        handle.projects.send_modify(|projects| {
+            projects.insert(goal.desired.project.name.clone());
+        });
+        let (goal, goals) = watch::channel(Some(goal));
+        let (worker, tap) = Worker::new(Parts {
+            engine: Arc::clone(engine),
+            observer: handle,
+            clock: Arc::clone(clock),
+            metrics: Arc::new(Uncounted),
+            recorder: journalled.recorder(),
+            memory,
+            goal: goals,
+        });
+        let (stop, observing) = (CancellationToken::new(), CancellationToken::new());
+        Self {
+            progress: tap.progress.subscribe(),
+            tap,
+            worker: tokio::spawn(worker.run(stop.clone())),
+            stop,
+            observer: tokio::spawn(observer.run(observing.clone())),
+            observing,
+            _goal: goal,
+        }
+    }
+
+    /// Shows progress until the loop is settled. Returns how many steps changed something.
+    async fn wait(
+        mut self,
+        goal: &Goal,
+        clock: &Arc<dyn Clock>,
+        limit: Duration,
+        stop: &CancellationToken,
+    ) -> Result<usize, CliError> {
+        let mut shown = Shown::new(Arc::clone(clock), Arc::clone(&goal.desired.project));
+        let outcome = self.watch(goal, &mut shown, clock, limit, stop).await;
+        // What has begun ends; nothing new begins.
+        self.stop.cancel();
+        let last = async {
+            while let Ok(progress) = self.progress.recv().await {
+                shown.step(&progress);
+            }
+        };
+        tokio::select! {
+            _ = &mut self.worker => {}
+            () = last => {}
+        }
+        while let Ok(progress) = self.progress.try_recv() {
+            shown.step(&progress);
+        }
+        self.observing.cancel();
+        let _ = self.observer.await;
+        let changed = shown.changed;
+        shown.board.close();
+        let view = self.tap.views.borrow().clone();
+        match outcome {
+            Over::Settled => {
+                tell_left_alone(goal, &view.report);
+                Ok(changed)
+            }
+            Over::Interrupted => Err(CliError::Interrupted),
+            Over::Stuck => Err(unready("can't go on", goal, &view, &shown.failures)),
+            Over::TimedOut => {
+                let what = format!("not ready after {}", plain(limit));
+                Err(unready(&what, goal, &view, &shown.failures))
+            }
+        }
+    }
+
+    async fn watch(
+        &mut self,
+        goal: &Goal,
+        shown: &mut Shown,
+        clock: &Arc<dyn Clock>,
+        limit: Duration,
+        stop: &CancellationToken,
+    ) -> Over {
+        let deadline = tokio::time::sleep(limit);
+        tokio::pin!(deadline);
+        let mut stuck_since = None;
+        loop {
+            let soon = stuck_since.is_some() || shown.last_again.is_some();
+            let recheck = if soon { GRACE / 2 } else { Duration::from_secs(30) };
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Over::Interrupted,
+                progress = self.progress.recv() => match progress {
+                    Ok(progress) => shown.step(&progress),
+                    Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => return Over::Stuck,
+                },
+                Ok(()) = self.tap.views.changed() => {}
+                () = &mut deadline => return Over::TimedOut,
+                () = tokio::time::sleep(recheck) => {}
+            }
+            let view = self.tap.views.borrow_and_update().clone();
+            shown.view(&view, goal);
+            let now = clock.now().mono;
+            if shown.starts.values().any(|starts| *starts >= MOST_STARTS) {
+                return Over::Stuck;
+            }
+            match verdict::judge(&view, &goal.scope) {
+                Verdict::Settled if shown.last_again.is_none_or(|end| now.since(end) >= QUIET) => {
+                    return Over::Settled;
+                }
+                Verdict::Settled | Verdict::Working => stuck_since = None,
+                Verdict::Stuck => {
+                    let since = *stuck_since.get_or_insert(now);
+                    if now.since(since) >= GRACE {
+                        return Over::Stuck;
+                    }
+                }
+            }
+        }
+    }
+}
+
+enum Over {
+    Settled,
+    Stuck,
+    TimedOut,
+    Interrupted,
+}
+
+fn plain(limit: Duration) -> String {
+    match limit.as_secs() {
+        0 => format!("{}ms", limit.as_millis()),
+        seconds if seconds % 60 == 0 => format!("{}m", seconds / 60),
+        seconds => format!("{seconds}s"),
+    }
+}
+
+/// Services that are left alone on purpose are named, so that nobody takes them for ready.
+fn tell_left_alone(goal: &Goal, report: &crate::plan::Report) {
+    for entry in &report.entries {
+        if matches!(entry.standing, Standing::Held(_) | Standing::Notice(_)) {
+            let what =
+                format!("{}: {}: {}", goal.desired.project.name, entry.resource, entry.standing);
+            super::error::warn(&what);
+        }
+    }
+}
+
+fn unready(
+    what: &str,
+    goal: &Goal,
+    view: &View,
+    failures: &BTreeMap<Resource, String>,
+) -> CliError {
+    let mut message = format!("{}: {what}", goal.desired.project.name);
+    for reason in verdict::reasons(&view.report, &goal.scope) {
+        message.push_str("\n  ");
+        message.push_str(&reason);
+    }
+    for (resource, failure) in failures {
+        if !message.contains(failure.as_str()) {
+            message.push_str(&format!("\n  {resource}: {failure}"));
+        }
+    }
+    CliError::Failed(message)
+}

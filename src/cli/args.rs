@@ -1,0 +1,540 @@
+//! The arguments as clap reads them. Nothing here looks at the environment or at files.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::api::quantity::Duration;
+use crate::engine::Tier;
+use crate::telemetry::LogFormat;
+
+/// Keeps a Docker Compose stack in its desired state.
+#[derive(Debug, Parser)]
+#[command(name = "homeostat", version, arg_required_else_help = true, max_term_width = 100)]
+pub struct Cli {
+    /// Where the project is; the same options may stand after the verb.
+    #[command(flatten)]
+    pub project: ProjectArgs,
+    /// Options of every verb.
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+impl Cli {
+    /// Whether every error is to be exit code 1, because 2 means changes.
+    pub const fn detailed_exit_code(&self) -> bool {
+        matches!(&self.verb, Verb::Plan(plan) if plan.detailed_exitcode)
+    }
+}
+
+/// Compose files.
+#[derive(Debug, Clone, Default, Args)]
+pub struct FileArgs {
+    /// Compose file; give several to merge them
+    #[arg(short, long = "file", value_name = "FILE", help_heading = "Project")]
+    pub files: Vec<PathBuf>,
+}
+
+/// What Docker Compose takes besides the files.
+#[derive(Debug, Clone, Default, Args)]
+pub struct SourceArgs {
+    /// Project name
+    #[arg(short, long, value_name = "NAME", help_heading = "Project")]
+    pub project_name: Option<String>,
+    /// Folder that relative paths start from
+    #[arg(long, value_name = "DIR", help_heading = "Project")]
+    pub project_directory: Option<PathBuf>,
+    /// Env file; several are read in order
+    #[arg(long = "env-file", value_name = "FILE", help_heading = "Project")]
+    pub env_files: Vec<PathBuf>,
+    /// Profile to enable; `*` is all
+    #[arg(long = "profile", value_name = "NAME", help_heading = "Project")]
+    pub profiles: Vec<String>,
+}
+
+/// Where the project is.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ProjectArgs {
+    /// Its files.
+    #[command(flatten)]
+    pub file: FileArgs,
+    /// The rest.
+    #[command(flatten)]
+    pub source: SourceArgs,
+}
+
+impl ProjectArgs {
+    /// These options with those that stand after the verb: lists add up, the later one wins
+    /// elsewhere.
+    pub fn merged(mut self, later: Self) -> Self {
+        self.file.files.extend(later.file.files);
+        self.source.env_files.extend(later.source.env_files);
+        self.source.profiles.extend(later.source.profiles);
+        self.source.project_name = later.source.project_name.or(self.source.project_name);
+        self.source.project_directory =
+            later.source.project_directory.or(self.source.project_directory);
+        self
+    }
+}
+
+/// Options of every verb.
+#[derive(Debug, Clone, Args)]
+pub struct CommonArgs {
+    /// Engine to connect to (unix://, tcp://, ssh://)
+    #[arg(short = 'H', long, value_name = "ENDPOINT", global = true, help_heading = "Global")]
+    pub host: Option<String>,
+    /// Folder of journal and control socket
+    #[arg(
+        long,
+        value_name = "DIR",
+        global = true,
+        env = "HOMEOSTAT_STATE_DIR",
+        help_heading = "Global"
+    )]
+    pub state_dir: Option<PathBuf>,
+    /// What may be done to the engine
+    #[arg(long, value_enum, default_value = "reconcile", global = true, help_heading = "Global")]
+    pub tier: TierArg,
+    /// error, warn, info, debug, trace, or tracing directives
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        global = true,
+        env = "HOMEOSTAT_LOG",
+        hide_env_values = true,
+        help_heading = "Global"
+    )]
+    pub log_level: Option<String>,
+    /// Form of the log on standard error
+    #[arg(long, value_enum, default_value = "text", global = true, help_heading = "Global")]
+    pub log_format: LogFormat,
+    /// No colour, whatever standard output is (also NO_COLOR)
+    #[arg(long, global = true, help_heading = "Global")]
+    pub no_color: bool,
+}
+
+/// `--tier`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TierArg {
+    /// Reads only
+    Observe,
+    /// Starts, stops and connects too
+    Heal,
+    /// Creates and removes too
+    Reconcile,
+}
+
+impl From<TierArg> for Tier {
+    fn from(tier: TierArg) -> Self {
+        match tier {
+            TierArg::Observe => Self::Observe,
+            TierArg::Heal => Self::Heal,
+            TierArg::Reconcile => Self::Reconcile,
+        }
+    }
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Converge, watch and repair until stopped
+    Run(RunArgs),
+    /// Show what would be done and why; touch nothing
+    Plan(PlanArgs),
+    /// Converge once, wait until everything is ready, exit
+    Apply(ApplyArgs),
+    /// Print the canonical project as `docker compose config` does
+    Config(ConfigArgs),
+    /// Check files without an engine
+    Validate(ValidateArgs),
+    /// Show stacks, services, networks or volumes
+    Get(GetArgs),
+    /// Show everything about one object
+    Describe(DescribeArgs),
+    /// Show what was done and seen
+    Events(EventsArgs),
+    /// Take a stack down; volumes stay
+    Delete(DeleteArgs),
+    /// Show what the containers of services print
+    Logs(LogsArgs),
+    /// Print a completion script
+    Completions(CompletionsArgs),
+}
+
+impl Verb {
+    /// The project options after the verb, taken out.
+    pub fn take_project(&mut self) -> ProjectArgs {
+        match self {
+            Self::Run(args) => std::mem::take(&mut args.project),
+            Self::Get(args) => std::mem::take(&mut args.project),
+            Self::Describe(args) => std::mem::take(&mut args.project),
+            Self::Events(args) => std::mem::take(&mut args.project),
+            Self::Delete(args) => std::mem::take(&mut args.project),
+            Self::Plan(args) => std::mem::take(&mut args.project),
+            Self::Apply(args) => std::mem::take(&mut args.project),
+            Self::Config(args) => std::mem::take(&mut args.project),
+            Self::Validate(args) => std::mem::take(&mut args.project),
+            Self::Logs(args) => ProjectArgs {
+                file: FileArgs { files: std::mem::take(&mut args.files) },
+                source: std::mem::take(&mut args.source),
+            },
+            Self::Completions(_) => ProjectArgs::default(),
+        }
+    }
+
+    /// The log level where neither `--log-level` nor `HOMEOSTAT_LOG` says.
+    pub const fn default_log_level(&self) -> &'static str {
+        match self {
+            Self::Run(_) => "info",
+            // What goes wrong with a step is in the progress already.
+            _ => "error",
+        }
+    }
+
+    /// A runtime that fits: one-shot verbs start faster on one thread.
+    ///
+    /// # Errors
+    /// The system has no threads or descriptors left.
+    pub fn runtime(&self) -> std::io::Result<tokio::runtime::Runtime> {
+        let mut builder = match self {
+            Self::Run(_) => tokio::runtime::Builder::new_multi_thread(),
+            _ => tokio::runtime::Builder::new_current_thread(),
+        };
+        builder.worker_threads(2).enable_all().build()
+    }
+}
+
+/// `plan`.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// Only these services and what they depend on
+    #[arg(value_name = "SERVICE")]
+    pub services: Vec<String>,
+    /// Form of the output
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub output: PlanOutput,
+    /// Exit 0 when there is nothing to do, 2 for changes, 1 for every error
+    #[arg(long)]
+    pub detailed_exitcode: bool,
+    /// Where the project is.
+    #[command(flatten)]
+    pub project: ProjectArgs,
+}
+
+/// `plan -o`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PlanOutput {
+    /// For people
+    Text,
+    /// For machines
+    Json,
+}
+
+/// `apply`.
+#[derive(Debug, Args)]
+pub struct ApplyArgs {
+    /// Only these services and what they depend on
+    #[arg(value_name = "SERVICE")]
+    pub services: Vec<String>,
+    /// Give up when not everything is ready after this time
+    #[arg(long, value_name = "DURATION", default_value = "10m")]
+    pub timeout: Duration,
+    /// Where the project is.
+    #[command(flatten)]
+    pub project: ProjectArgs,
+}
+
+/// `config`.
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    /// Form of the output
+    #[arg(long, value_enum, default_value = "yaml")]
+    pub format: ConfigFormat,
+    /// Print the configuration hash of these services, comma-separated; `*` is all
+    #[arg(long, value_name = "SERVICES", group = "what")]
+    pub hash: Option<String>,
+    /// Print the services
+    #[arg(long, group = "what")]
+    pub services: bool,
+    /// Print the images
+    #[arg(long, group = "what")]
+    pub images: bool,
+    /// Print the volumes
+    #[arg(long, group = "what")]
+    pub volumes: bool,
+    /// Print the networks
+    #[arg(long, group = "what")]
+    pub networks: bool,
+    /// Print the profiles
+    #[arg(long = "profiles", group = "what")]
+    pub list_profiles: bool,
+    /// Print nothing, only check
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Write to this file
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Where the project is.
+    #[command(flatten)]
+    pub project: ProjectArgs,
+}
+
+/// `config --format`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ConfigFormat {
+    /// YAML
+    Yaml,
+    /// JSON
+    Json,
+}
+
+/// `validate`.
+#[derive(Debug, Args)]
+pub struct ValidateArgs {
+    /// Compose files, Stack files, or folders with them
+    #[arg(value_name = "PATH", required = true)]
+    pub paths: Vec<PathBuf>,
+    /// Where the project is.
+    #[command(flatten)]
+    pub project: ProjectArgs,
+}
+
+/// `logs`.
+#[derive(Debug, Args)]
+pub struct LogsArgs {
+    /// Whose logs
+    #[arg(value_name = "SERVICE", required = true)]
+    pub services: Vec<String>,
+    /// Go on as lines appear
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Only the last lines of each container
+    #[arg(short = 'n', long, value_name = "LINES", value_parser = tail)]
+    pub tail: Option<Tail>,
+    /// Only lines since this time (RFC 3339, or a duration such as 10m)
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Show the time of each line
+    #[arg(short, long)]
+    pub timestamps: bool,
+    /// No prefix with the container's name
+    #[arg(long)]
+    pub no_log_prefix: bool,
+    /// Compose file (here without the short form: -f follows)
+    #[arg(long = "file", value_name = "FILE", help_heading = "Project")]
+    pub files: Vec<PathBuf>,
+    /// The rest of the project options.
+    #[command(flatten)]
+    pub source: SourceArgs,
+}
+
+/// `--tail`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tail {
+    /// Everything.
+    All,
+    /// So many lines.
+    Lines(u64),
+}
+
+fn tail(text: &str) -> Result<Tail, String> {
+    match text {
+        "all" => Ok(Tail::All),
+        number => number.parse().map(Tail::Lines).map_err(|_| "use a number or `all`".into()),
+    }
+}
+
+/// `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Folder with Stacks or a Compose file; the current one when absent
+    #[arg(value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Address of the read-only API, health and metrics (loopback)
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9750")]
+    pub listen: SocketAddr,
+    /// Address that serves nothing but metrics and liveness
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub metrics_listen: Option<SocketAddr>,
+    /// Let this process's variables take part in interpolation
+    #[arg(long)]
+    pub inherit_env: bool,
+    /// Time between two full lists of the engine
+    #[arg(long, value_name = "DURATION", default_value = "60s")]
+    pub resync: Duration,
+    /// Where the project is.
+    #[command(flatten)]
+    pub project: ProjectArgs,
+}
+
+/// What `get` and `describe` know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// Stacks
+    #[value(alias = "stack")]
+    Stacks,
+    /// Services, one row a container
+    #[value(aliases = ["service", "svc"])]
+    Services,
+    /// Networks of the projects
+    #[value(alias = "network")]
+    Networks,
+    /// Volumes of the projects
+    #[value(alias = "volume")]
+    Volumes,
+}
+
+impl Kind {
+    /// `stack`, `service`…
+    pub const fn noun(self) -> &'static str {
+        match self {
+            Self::Stacks => "stack",
+            Self::Services => "service",
+            Self::Networks => "network",
+            Self::Volumes => "volume",
+        }
+    }
+}
+
+/// `KIND/NAME`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Object {
+    /// Kind.
+    pub kind: Kind,
+    /// Name.
+    pub name: String,
+}
+
+fn object(text: &str) -> Result<Object, String> {
+    let (kind, name) = text.split_once('/').ok_or("write KIND/NAME, such as service/web")?;
+    let kind = Kind::from_str(kind, true)
+        .map_err(|_| format!("`{kind}` is no kind; use stack, service, network or volume"))?;
+    if name.is_empty() {
+        return Err("the name is missing".into());
+    }
+    Ok(Object { kind, name: name.into() })
+}
+
+/// `get`.
+#[derive(Debug, Args)]
+pub struct GetArgs {
+    /// Of what
+    #[arg(value_enum)]
+    pub kind: Kind,
+    /// Only this one
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+    /// Form of the output
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub output: GetOutput,
+    /// Go on with what changes
+    #[arg(short, long)]
+    pub watch: bool,
+    /// Where the project is.
+    #[command(flatten)]
+    pub project: ProjectArgs,
+}
+
+/// `get -o`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum GetOutput {
+    /// Columns
+    Table,
+    /// More columns
+    Wide,
+    /// JSON
+    Json,
+    /// YAML
+    Yaml,
+}
+
+/// `describe`.
+#[derive(Debug, Args)]
+pub struct DescribeArgs {
+    /// What: service/web, stack/demo, network/NAME, volume/NAME
+    #[arg(value_name = "KIND/NAME", value_parser = object)]
+    pub object: Object,
+    /// Where the project is.
+    #[command(flatten)]
+    pub project: ProjectArgs,
+}
+
+/// `events`.
+#[derive(Debug, Args)]
+pub struct EventsArgs {
+    /// Go on with what happens
+    #[arg(short, long)]
+    pub watch: bool,
+    /// Where the project is.
+    #[command(flatten)]
+    pub project: ProjectArgs,
+}
+
+/// `delete`.
+#[derive(Debug, Args)]
+pub struct DeleteArgs {
+    /// The stack: stack/NAME
+    #[arg(value_name = "stack/NAME", value_parser = object)]
+    pub object: Object,
+    /// Don't ask
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Where the project is.
+    #[command(flatten)]
+    pub project: ProjectArgs,
+}
+
+/// `completions`.
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// Shell
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn project_options_stand_before_and_after_the_verb() {
+        let mut cli = Cli::parse_from([
+            "homeostat",
+            "-f",
+            "a.yaml",
+            "-p",
+            "one",
+            "apply",
+            "-f",
+            "b.yaml",
+            "-p",
+            "two",
+            "web",
+        ]);
+        let merged = cli.project.clone().merged(cli.verb.take_project());
+        assert_eq!(merged.file.files, [PathBuf::from("a.yaml"), PathBuf::from("b.yaml")]);
+        assert_eq!(merged.source.project_name.as_deref(), Some("two"));
+    }
+
+    #[test]
+    fn the_f_of_logs_follows() {
+        let cli = Cli::parse_from(["homeostat", "-f", "a.yaml", "logs", "-f", "-n", "5", "web"]);
+        let Verb::Logs(logs) = &cli.verb else { panic!("{cli:?}") };
+        assert!(logs.follow);
+        assert_eq!(
+            (logs.tail, &logs.services[..]),
+            (Some(Tail::Lines(5)), &["web".to_owned()][..])
+        );
+        assert_eq!(cli.project.file.files, [PathBuf::from("a.yaml")]);
+    }
+}

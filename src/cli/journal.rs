@@ -1,0 +1,83 @@
+//! The journal of a verb that changes something: what it did is there for the next daemon.
+
+use std::sync::Arc;
+
+use super::error::{CliError, warn};
+use super::resolved::Resolved;
+use crate::clock::Clock;
+use crate::controller::recall;
+use crate::controller::recording::JournalRecorder;
+use crate::controller::worker::Goal;
+use crate::execute::Recorder;
+use crate::metrics::Metrics;
+use crate::plan::Memory;
+use crate::store::{self, Journal, Keeper};
+
+/// An open journal.
+pub struct Journalled {
+    handle: store::Handle,
+    keeper: Keeper,
+    metrics: Arc<Metrics>,
+    engine: String,
+    project: String,
+}
+
+impl Journalled {
+    /// Opens the journal of the state folder, making both when they are missing.
+    ///
+    /// # Errors
+    /// The folder or the journal can't be used.
+    pub fn open(
+        options: &Resolved,
+        clock: &Arc<dyn Clock>,
+        engine: &str,
+        project: &str,
+    ) -> Result<Self, CliError> {
+        let failed = |error: &dyn std::error::Error| CliError::Failed(error.to_string());
+        let dir = options.state_dir()?;
+        dir.load_redaction_key().map_err(|e| failed(&e))?;
+        let (journal, aside) =
+            Journal::open(&dir.journal(), Arc::clone(clock)).map_err(|e| failed(&e))?;
+        if let Some(aside) = aside {
+            let kept = aside.kept_as.display();
+            warn(&format!(
+                "the journal was damaged ({}) and is rebuilt; kept as {kept}",
+                aside.reason
+            ));
+        }
+        let (handle, keeper) = store::Handle::spawn(journal).map_err(|e| failed(&e))?;
+        let metrics = Arc::new(Metrics::new().map_err(|e| failed(&e))?);
+        Ok(Self { handle, keeper, metrics, engine: engine.into(), project: project.into() })
+    }
+
+    /// What it remembers of the project.
+    pub async fn memory(&self, goal: &Goal, clock: &dyn Clock) -> Memory {
+        recall::memory(&self.handle, &self.engine, goal, clock).await
+    }
+
+    /// Writes steps down.
+    pub fn recorder(&self) -> Arc<dyn Recorder> {
+        Arc::new(JournalRecorder {
+            journal: self.handle.clone(),
+            metrics: Arc::clone(&self.metrics),
+            engine: self.engine.clone(),
+            project: self.project.clone(),
+            boot_id: recall::boot_id(),
+        })
+    }
+
+    /// Forgets the project: it was taken down.
+    pub async fn forget(&self) {
+        if let Err(error) = self.handle.forget_project(&self.engine, &self.project).await {
+            warn(&format!("the journal still remembers {}: {error}", self.project));
+        }
+    }
+
+    /// Waits until everything is written. Recorders must be gone.
+    pub async fn close(self) {
+        let Self { handle, keeper, .. } = self;
+        drop(handle);
+        let closed = tokio::task::spawn_blocking(move || keeper.join());
+        let _ = tokio::time::timeout(std::time::Duration::from_secs(5), closed).await;
+    }
+}

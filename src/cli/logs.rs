@@ -1,0 +1,179 @@
+//! `logs`: what the containers of services print, interleaved as it comes.
+
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+
+use super::args::{LogsArgs, Tail};
+use super::error::{CliError, Exit};
+use super::goal;
+use super::output::coloured;
+use super::resolved::Resolved;
+use crate::api::quantity::Duration;
+use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::controller::snapshot;
+use crate::engine::{Fault, LogChunk, LogOptions, Tier};
+use crate::observed::Container;
+
+/// A line that has no end yet is shown in pieces of this many bytes.
+const LINE: usize = 64 * 1024;
+/// Colours of prefixes, in turn: cyan, yellow, green, magenta, blue.
+const COLOURS: [&str; 5] = ["36", "33", "32", "35", "34"];
+
+/// Runs the verb.
+///
+/// # Errors
+/// An unknown service, or an engine that fails.
+pub async fn run(options: &Resolved, args: &LogsArgs) -> Result<Exit, CliError> {
+    let goal = goal::load(options, &[])?.goal;
+    let project = &goal.desired.project;
+    for service in &args.services {
+        goal::known(project, service)?;
+    }
+    let clock = SystemClock::new();
+    let wanted = LogOptions {
+        follow: args.follow,
+        tail: match args.tail {
+            Some(Tail::Lines(lines)) => Some(lines),
+            Some(Tail::All) | None => None,
+        },
+        since: args.since.as_deref().map(|text| since(text, clock.now().wall)).transpose()?,
+        timestamps: args.timestamps,
+    };
+    let engine = options.engine(Tier::Observe)?;
+    let seen = snapshot::read_once(&engine, &clock, BTreeSet::new()).await?;
+    let mut containers: Vec<&Container> = seen
+        .observed
+        .of_project(&project.name)
+        .filter(|c| c.service.as_ref().is_some_and(|s| args.services.contains(s)))
+        .collect();
+    containers.sort_by(|a, b| (&a.service, a.number).cmp(&(&b.service, b.number)));
+    if containers.is_empty() {
+        let names = args.services.join(", ");
+        return Err(CliError::Failed(format!(
+            "{names}: no container in project `{}`; `homeostat apply` makes it",
+            project.name
+        )));
+    }
+    let width = containers.iter().map(|c| c.name.chars().count()).max().unwrap_or(0);
+    let prefixed = containers.len() > 1 && !args.no_log_prefix;
+    let mut streams: stream::SelectAll<BoxStream<'_, Piece>> = stream::SelectAll::new();
+    for (index, container) in containers.iter().enumerate() {
+        let log = engine.logs(&container.id, &wanted).await?;
+        let prefix = if prefixed { prefix(&container.name, width, index) } else { String::new() };
+        streams.push(log.map(move |piece| (index, prefix.clone(), piece)).boxed());
+    }
+    let mut lines = Lines::new(containers.len());
+    while let Some((index, prefix, piece)) = streams.next().await {
+        if !lines.take(index, &prefix, piece?)? {
+            return Ok(Exit::Well);
+        }
+    }
+    lines.rest()?;
+    Ok(Exit::Well)
+}
+
+type Piece = (usize, String, Result<LogChunk, Fault>);
+
+fn prefix(name: &str, width: usize, index: usize) -> String {
+    let text = format!("{name:<width$} | ");
+    if coloured(&io::stdout()) {
+        format!("\x1b[{}m{text}\x1b[0m", COLOURS[index % COLOURS.len()])
+    } else {
+        text
+    }
+}
+
+/// `10m` ago, or a time as the engine takes it.
+fn since(text: &str, now: Timestamp) -> Result<String, CliError> {
+    if let Ok(ago) = text.parse::<Duration>() {
+        let millis = i64::try_from(ago.get().as_millis()).unwrap_or(i64::MAX);
+        return Ok((now.0.saturating_sub(millis) / 1000).max(0).to_string());
+    }
+    let unix = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    if unix || Timestamp::parse(text).is_some() {
+        return Ok(text.to_owned());
+    }
+    Err(CliError::Usage(format!(
+        "--since: `{text}` is no time; use a duration (10m), RFC 3339 or Unix seconds"
+    )))
+}
+
+/// Whole lines of each container and stream, so that they don't mix.
+struct Lines {
+    open: Vec<[(String, Vec<u8>); 2]>,
+}
+
+impl Lines {
+    fn new(containers: usize) -> Self {
+        Self { open: (0..containers).map(|_| Default::default()).collect() }
+    }
+
+    /// False when the reader has left.
+    fn take(&mut self, index: usize, prefix: &str, chunk: LogChunk) -> Result<bool, CliError> {
+        let Some((kept, open)) =
+            self.open.get_mut(index).map(|pair| &mut pair[usize::from(chunk.stderr)])
+        else {
+            return Ok(true);
+        };
+        kept.clear();
+        kept.push_str(prefix);
+        open.extend_from_slice(&chunk.bytes);
+        let end = match open.iter().rposition(|b| *b == b'\n') {
+            Some(end) => end + 1,
+            None if open.len() > LINE => open.len(),
+            None => return Ok(true),
+        };
+        let whole: Vec<u8> = open.drain(..end).collect();
+        write(prefix, &whole, chunk.stderr)
+    }
+
+    /// What ended without a line end.
+    fn rest(self) -> Result<(), CliError> {
+        for pair in self.open {
+            for (stderr, (prefix, mut open)) in [false, true].into_iter().zip(pair) {
+                if !open.is_empty() {
+                    open.push(b'\n');
+                    write(&prefix, &open, stderr)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The containers' own bytes: a terminal shows them as `docker compose logs` does.
+fn write(prefix: &str, lines: &[u8], stderr: bool) -> Result<bool, CliError> {
+    let mut text = Vec::with_capacity(lines.len() + prefix.len());
+    for line in lines.split_inclusive(|b| *b == b'\n') {
+        text.extend_from_slice(prefix.as_bytes());
+        text.extend_from_slice(line);
+    }
+    let written = if stderr {
+        io::stderr().lock().write_all(&text)
+    } else {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(&text).and_then(|()| stdout.flush())
+    };
+    match written {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(CliError::Failed(format!("can't write the log: {error}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn since_is_a_duration_or_a_time() {
+        let now = Timestamp(1_000_000);
+        assert_eq!(since("10m", now).expect("duration"), "400");
+        assert_eq!(since("1700000000.5", now).expect("unix"), "1700000000.5");
+        assert!(since("2026-01-01T00:00:00Z", now).is_ok());
+        assert_eq!(since("yesterday", now).expect_err("no time").code(), 2);
+    }
+}

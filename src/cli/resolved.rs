@@ -1,0 +1,92 @@
+//! The one resolved configuration: arguments, environment and defaults put together.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::args::{Cli, CommonArgs, ProjectArgs, Verb};
+use super::error::CliError;
+use crate::compose::LoadOptions;
+use crate::engine::docker::{Docker, Endpoint, Surroundings};
+use crate::engine::{DynEngine, Tier};
+use crate::store::{StateDir, default_state_dir};
+use crate::telemetry;
+
+/// Everything that a verb needs to know.
+#[derive(Debug)]
+pub struct Resolved {
+    /// What to load.
+    pub load: LoadOptions,
+    /// What may be done to the engine.
+    pub tier: Tier,
+    common: CommonArgs,
+    around: Surroundings,
+}
+
+impl Resolved {
+    /// Puts arguments and environment together.
+    ///
+    /// # Errors
+    /// The current folder is gone.
+    pub fn new(cli: Cli) -> Result<(Self, Verb), CliError> {
+        let Cli { project, common, mut verb } = cli;
+        let ProjectArgs { file, source } = project.merged(verb.take_project());
+        let cwd = std::env::current_dir().map_err(|error| {
+            CliError::Usage(format!("the current folder can't be used: {error}; change to another"))
+        })?;
+        let around = Surroundings::of_process();
+        let load = LoadOptions {
+            files: file.files,
+            project_directory: source.project_directory,
+            project_name: source.project_name,
+            env_files: source.env_files,
+            profiles: source.profiles,
+            shell: around.env.clone(),
+            cwd,
+            allow_unsupported: false,
+        };
+        let tier = common.tier.into();
+        Ok((Self { load, tier, common, around }, verb))
+    }
+
+    /// Starts logging to standard error.
+    ///
+    /// # Errors
+    /// A level that can't be read.
+    pub fn start_logging(&self, default: &str) -> Result<(), CliError> {
+        let level = self.common.log_level.as_deref().unwrap_or(default);
+        telemetry::init(self.common.log_format, level)
+            .map_err(|error| CliError::Usage(error.to_string()))
+    }
+
+    /// The engine, allowing at most `most`.
+    ///
+    /// # Errors
+    /// No endpoint, or one that makes no sense. Nothing is sent yet.
+    pub fn engine(&self, most: Tier) -> Result<DynEngine, CliError> {
+        let endpoint = Endpoint::resolve(self.common.host.as_deref(), &self.around)?;
+        Ok(Arc::new(Docker::new(endpoint, self.tier.min(most))?))
+    }
+
+    /// The path of the state folder, which may not exist.
+    ///
+    /// # Errors
+    /// Neither `--state-dir` nor a home folder says where.
+    pub fn state_path(&self) -> Result<PathBuf, CliError> {
+        match &self.common.state_dir {
+            Some(path) => Ok(self.load.cwd.join(path)),
+            None => {
+                let variable = |name: &str| self.around.env.get(name).map(Into::into);
+                default_state_dir(self.around.uid == 0, variable)
+                    .map_err(|error| CliError::Usage(error.to_string()))
+            }
+        }
+    }
+
+    /// The state folder, made when it is missing.
+    ///
+    /// # Errors
+    /// It can't be made, or others could write to it.
+    pub fn state_dir(&self) -> Result<StateDir, CliError> {
+        StateDir::open(&self.state_path()?).map_err(|error| CliError::Failed(error.to_string()))
+    }
+}

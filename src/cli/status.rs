@@ -1,0 +1,96 @@
+//! The status that `get`, `describe` and `events` show: the daemon's when one runs, otherwise
+//! one look at the engine in the same words.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::error::CliError;
+use super::look::{Look, look};
+use super::resolved::Resolved;
+use super::{daemon, goal};
+use crate::api::status::Status;
+use crate::clock::{Clock, SystemClock};
+use crate::controller::observer::Link;
+use crate::controller::publish::{SourceView, StackSight, status};
+use crate::controller::worker::View;
+use crate::engine::Tier;
+use crate::plan::Memory;
+use crate::server::Client;
+
+/// Time between two looks without a daemon.
+const INTERVAL: Duration = Duration::from_secs(2);
+/// The daemon answers a long poll within 25 s.
+const LONG_POLL: Duration = Duration::from_secs(40);
+
+/// Where the status comes from.
+pub enum Source {
+    /// The daemon.
+    Daemon(Client),
+    /// The engine, for the stack of these options.
+    Engine(Arc<dyn Clock>),
+}
+
+impl Source {
+    /// The daemon when one runs, otherwise the engine.
+    ///
+    /// # Errors
+    /// A daemon runs that doesn't answer to us.
+    pub async fn choose(options: &Resolved) -> Result<Self, CliError> {
+        Ok(match daemon::connect_within(options, LONG_POLL).await? {
+            Some(client) => Self::Daemon(client),
+            None => Self::Engine(Arc::new(SystemClock::new())),
+        })
+    }
+
+    /// The status now.
+    ///
+    /// # Errors
+    /// Whoever is asked fails; without a daemon, wrong files too.
+    pub async fn read(&self, options: &Resolved) -> Result<Status, CliError> {
+        match self {
+            Self::Daemon(client) => Ok(client.get("/api/v1/status").await?),
+            Self::Engine(clock) => from_engine(options, &**clock).await,
+        }
+    }
+
+    /// The next status after `last`, which may be equal.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub async fn next(&self, options: &Resolved, last: &Status) -> Result<Status, CliError> {
+        match self {
+            Self::Daemon(client) => {
+                let path = format!("/api/v1/status?after={}", last.resource_version);
+                Ok(client.get(&path).await?)
+            }
+            Self::Engine(clock) => {
+                tokio::time::sleep(INTERVAL).await;
+                from_engine(options, &**clock).await
+            }
+        }
+    }
+}
+
+async fn from_engine(options: &Resolved, clock: &dyn Clock) -> Result<Status, CliError> {
+    let meant = goal::load(options, &[])?;
+    let engine = options.engine(Tier::Observe)?;
+    let Look { observed, plan, report } =
+        look(&engine, clock, &meant.goal, &Memory::default()).await?;
+    let view = View {
+        turn: 1,
+        generation: meant.goal.desired.generation,
+        link: Link::Live,
+        observed: Arc::new(observed),
+        plan: Arc::new(plan),
+        report: Arc::new(report),
+        ..View::default()
+    };
+    let sight = StackSight {
+        name: meant.name,
+        goal: Some(meant.goal),
+        view,
+        source: SourceView::default(),
+    };
+    let now = clock.now().wall;
+    Ok(status(&engine.endpoint(), &[sight], &Status::default(), now))
+}

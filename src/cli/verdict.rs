@@ -1,0 +1,180 @@
+//! Is an `apply` over? Pure: what a turn of the loop shows is the whole input.
+
+use crate::controller::observer::Link;
+use crate::controller::worker::View;
+use crate::observed::Slot;
+use crate::plan::{Entry, Report, Resource, Scope, SlotReport, SlotStatus, Standing};
+
+/// A call that the engine refused so often in a row won't succeed by being repeated.
+const REFUSED_FOR_GOOD: u32 = 3;
+
+/// How an `apply` stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Something goes on.
+    Working,
+    /// Everything in scope is as it should be.
+    Settled,
+    /// Nothing goes on that could help.
+    Stuck,
+}
+
+/// The slots of services in scope.
+pub fn in_scope<'a>(
+    report: &'a Report,
+    scope: &'a Scope,
+) -> impl Iterator<Item = (&'a Slot, &'a SlotReport)> {
+    report
+        .slots
+        .iter()
+        .filter(|(slot, _)| scope.services.is_empty() || scope.services.contains(&slot.service))
+}
+
+fn entries<'a>(report: &'a Report, scope: &'a Scope) -> impl Iterator<Item = &'a Entry> {
+    report.entries.iter().filter(|entry| match &entry.resource {
+        Resource::Slot(slot) => scope.services.is_empty() || scope.services.contains(&slot.service),
+        _ => true,
+    })
+}
+
+/// How many slots in scope are ready or completed, and how many there are.
+pub fn ready(report: &Report, scope: &Scope) -> (usize, usize) {
+    let good =
+        |status| matches!(status, SlotStatus::Ready | SlotStatus::Degraded | SlotStatus::Completed);
+    let slots = || in_scope(report, scope);
+    (slots().filter(|(_, slot)| good(slot.status)).count(), slots().count())
+}
+
+/// Whether everything in scope is as it should be and nothing waits.
+pub fn settled(report: &Report, scope: &Scope) -> bool {
+    in_scope(report, scope).all(|(_, slot)| slot.status.is_settled())
+        && entries(report, scope).all(|entry| !hinders(&entry.standing))
+}
+
+/// Somebody must clear the way, or it may clear by itself: not settled yet.
+const fn hinders(standing: &Standing) -> bool {
+    standing.is_pending() || matches!(standing, Standing::Blocked(_))
+}
+
+/// Judges a turn of the loop.
+pub fn judge(view: &View, scope: &Scope) -> Verdict {
+    if view.link != Link::Live || view.busy > 0 || !view.plan.is_empty() {
+        return Verdict::Working;
+    }
+    let report = &view.report;
+    if settled(report, scope) {
+        return Verdict::Settled;
+    }
+    let mut hopeless = false;
+    for entry in entries(report, scope) {
+        match &entry.standing {
+            Standing::Blocked(_) => hopeless = true,
+            Standing::Backoff { failures, last, .. } => {
+                if last.is_empty() || *failures < REFUSED_FOR_GOOD {
+                    return Verdict::Working;
+                }
+                hopeless = true;
+            }
+            Standing::InProgress => return Verdict::Working,
+            // What it waits for has a line or a status of its own.
+            Standing::WaitingOn(_) | Standing::Held(_) | Standing::Notice(_) => {}
+        }
+    }
+    let coming = in_scope(report, scope)
+        .any(|(_, slot)| matches!(slot.status, SlotStatus::Starting | SlotStatus::Unhealthy));
+    if hopeless && !coming { Verdict::Stuck } else { Verdict::Working }
+}
+
+/// Why it isn't settled: one line each for what is blocked, waits or isn't ready.
+pub fn reasons(report: &Report, scope: &Scope) -> Vec<String> {
+    let mut lines: Vec<String> = entries(report, scope)
+        .filter(|entry| hinders(&entry.standing))
+        .map(|entry| format!("{}: {}", entry.resource, entry.standing))
+        .collect();
+    for (slot, report) in in_scope(report, scope).filter(|(_, r)| !r.status.is_settled()) {
+        let head = format!("service {slot}: ");
+        if lines.iter().any(|line| line.starts_with(&head)) {
+            continue;
+        }
+        let message = match report.message.as_str() {
+            "" => String::new(),
+            message => format!(" ({message})"),
+        };
+        lines.push(format!("{head}{}{message}", report.status));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+
+    fn slot(service: &str) -> Slot {
+        Slot { project: "p".into(), service: service.into(), number: 1 }
+    }
+
+    fn view(slots: &[(&str, SlotStatus)], entries: Vec<(&str, Standing)>) -> View {
+        let slots = slots.iter().map(|(name, status)| {
+            (slot(name), SlotReport { status: *status, ..SlotReport::default() })
+        });
+        let entries = entries
+            .into_iter()
+            .map(|(name, standing)| Entry { resource: Resource::Slot(slot(name)), standing });
+        let report =
+            Report { slots: slots.collect(), entries: entries.collect(), ..Report::default() };
+        View { link: Link::Live, report: Arc::new(report), ..View::default() }
+    }
+
+    fn verdict(view: &View) -> Verdict {
+        judge(view, &Scope::default())
+    }
+
+    fn backoff(failures: u32, last: &str) -> Standing {
+        Standing::Backoff { failures, remaining: Duration::from_secs(1), last: last.into() }
+    }
+
+    #[test]
+    fn ready_and_idle_is_settled() {
+        let mut view = view(&[("a", SlotStatus::Ready), ("job", SlotStatus::Completed)], vec![]);
+        assert_eq!(verdict(&view), Verdict::Settled);
+        view.busy = 1;
+        assert_eq!(verdict(&view), Verdict::Working);
+        view.busy = 0;
+        view.link = Link::Connecting;
+        assert_eq!(verdict(&view), Verdict::Working);
+    }
+
+    #[test]
+    fn a_service_outside_the_scope_keeps_nobody() {
+        let view = view(&[("a", SlotStatus::Ready), ("b", SlotStatus::Missing)], vec![]);
+        assert_eq!(verdict(&view), Verdict::Working);
+        let scope = Scope { services: ["a".to_owned()].into() };
+        assert_eq!(judge(&view, &scope), Verdict::Settled);
+    }
+
+    #[test]
+    fn blocked_with_nothing_else_coming_is_stuck() {
+        let blocked = || ("a", Standing::Blocked("port 80 is taken".into()));
+        let waits = || ("b", Standing::WaitingOn("a healthy".into()));
+        let down = ("a", SlotStatus::Missing);
+        let stuck = view(&[down, ("b", SlotStatus::Waiting)], vec![blocked(), waits()]);
+        assert_eq!(verdict(&stuck), Verdict::Stuck);
+        assert_eq!(
+            reasons(&stuck.report, &Scope::default()),
+            ["service a/1: blocked(port 80 is taken)", "service b/1: waiting_on(a healthy)"]
+        );
+        let starting = view(&[down, ("c", SlotStatus::Starting)], vec![blocked()]);
+        assert_eq!(verdict(&starting), Verdict::Working);
+    }
+
+    #[test]
+    fn the_engines_no_counts_after_the_third_time_and_a_crash_never() {
+        let after = |standing| verdict(&view(&[("a", SlotStatus::Waiting)], vec![("a", standing)]));
+        assert_eq!(after(backoff(2, "pull access denied")), Verdict::Working);
+        assert_eq!(after(backoff(3, "pull access denied")), Verdict::Stuck);
+        assert_eq!(after(backoff(9, "")), Verdict::Working);
+    }
+}

@@ -1,0 +1,8 @@
+//! Rows of the fault matrix on a real engine, each test named after its row.
+
+mod containers;
+mod edits;
+mod limits;
+mod namespaces;
+mod networks;
+mod restarts;
