@@ -3,6 +3,7 @@
 #[path = "../support/engine-proxy/mod.rs"]
 mod engine_proxy;
 
+mod chaos;
 mod engine_faults;
 mod faults;
 mod loop_smoke;
