@@ -3,6 +3,7 @@
 #[path = "../support/engine-proxy/mod.rs"]
 mod engine_proxy;
 
+mod cli;
 mod loop_smoke;
 mod proxy;
 mod support;
