@@ -6,6 +6,7 @@ mod engine_proxy;
 mod chaos;
 mod engine_faults;
 mod faults;
+mod interop;
 mod loop_smoke;
 mod proxy;
 mod support;
