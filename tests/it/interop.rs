@@ -250,6 +250,12 @@ fn lines(container: &Value, names: &BTreeMap<String, String>) -> BTreeSet<String
                 for (id, name) in names {
                     text = text.replace(id, name).replace(&id[..12], name);
                 }
+                if path.ends_with("com.docker.compose.depends_on") {
+                    // Docker Compose writes them in random order.
+                    let mut words: Vec<&str> = text.split(',').collect();
+                    words.sort_unstable();
+                    text = words.join(",");
+                }
                 if !text.is_empty() {
                     lines.insert(format!("{} = {text}", path.replace('\u{1}', ".")));
                 }

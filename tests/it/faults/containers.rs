@@ -93,7 +93,9 @@ fn row_14_a_paused_container_is_reported_and_left_paused() {
     stack.stays_idle();
     assert_eq!(stack.inspect("web", "{{.State.Paused}}"), "true");
     docker(&["unpause", &stack.container("web")]);
-    stack.until(SOON, "unpaused", |v| v.report.slots.values().all(|s| s.status == SlotStatus::Ready));
+    stack.until(SOON, "unpaused", |v| {
+        v.report.slots.values().all(|s| s.status == SlotStatus::Ready)
+    });
     stack.stays_idle();
     assert_eq!(stack.runs(), before);
 }
@@ -101,7 +103,8 @@ fn row_14_a_paused_container_is_reported_and_left_paused() {
 #[test]
 fn row_14_a_paused_container_is_unpaused_where_the_policy_says_so() {
     let policy = Policy { unpause: true, ..Policy::default() };
-    let mut stack = up_with("r14-policy", Setup { compose: ONE.into(), policy, ..Setup::default() });
+    let mut stack =
+        up_with("r14-policy", Setup { compose: ONE.into(), policy, ..Setup::default() });
     let before = stack.runs();
     docker(&["pause", &stack.container("web")]);
     stack.mended(&["service web/1: unpause"]);

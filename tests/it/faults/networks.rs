@@ -105,11 +105,7 @@ fn row_23_a_removed_network_comes_back_with_all_its_members() {
         docker(&["network", "rm", &stack.network("lan")]);
     });
     stack.mended_in_any_order(
-        &[
-            "network P_lan: create",
-            "service db/1: connect to lan",
-            "service web/1: connect to lan",
-        ],
+        &["network P_lan: create", "service db/1: connect to lan", "service web/1: connect to lan"],
         &[
             ("network P_lan: create", "service db/1: connect to lan"),
             ("network P_lan: create", "service web/1: connect to lan"),
