@@ -296,9 +296,12 @@ fn a_stack_survives_everything_that_is_done_to_its_containers() {
         run.assert_whole();
     }
     run.done.clear();
-    for id in run.stack.ids() {
-        docker(&["rm", "-f", &id]);
-    }
+    // All at once, so that nothing is there that the first to come up could rest on.
+    run.stack.while_away(|stack| {
+        for id in stack.ids() {
+            docker(&["rm", "-f", &id]);
+        }
+    });
     run.settle();
     run.assert_whole();
     assert_order(&run, false);

@@ -8,6 +8,7 @@ mod chaos;
 mod cli;
 mod engine_faults;
 mod faults;
+mod interop;
 mod loop_smoke;
 mod proxy;
 mod support;

@@ -254,6 +254,14 @@ impl Stack {
         docker(&["inspect", "-f", format, &self.container(service)])
     }
 
+    /// Ends the loop and leaves the stack as it is.
+    pub fn halt(&mut self) {
+        self.stop.cancel();
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_timeout(Duration::from_secs(20));
+        }
+    }
+
     /// IDs of all containers of the project.
     pub fn ids(&self) -> Vec<String> {
         let label = format!("label=com.docker.compose.project={}", self.project);
@@ -275,10 +283,7 @@ pub fn load(file: &Path, project: &str) -> homeostat::compose::Project {
 
 impl Drop for Stack {
     fn drop(&mut self) {
-        self.stop.cancel();
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_timeout(Duration::from_secs(20));
-        }
+        self.halt();
         clean(&self.project);
     }
 }
