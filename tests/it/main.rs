@@ -3,6 +3,8 @@
 #[path = "../support/engine-proxy/mod.rs"]
 mod engine_proxy;
 
+mod cli;
+mod daemon;
 mod engine_faults;
 mod faults;
 mod loop_smoke;
