@@ -38,8 +38,8 @@ use crate::observed::{Container, Observed};
 
 pub use memory::Memory;
 pub use report::{Entry, Report, SlotReport, SlotStatus, Standing};
-pub use teardown::teardown;
 pub use step::{Cause, NetworkRef, Op, Plan, Resource, Step, StepId, Target};
+pub use teardown::teardown;
 
 /// What one call plans for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
