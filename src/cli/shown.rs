@@ -71,7 +71,7 @@ impl Shown {
             }
             Phase::Ended(StepResult::Done(_), _) => {
                 self.changed += 1;
-                if !self.starts.get(&progress.resource).is_some_and(|starts| *starts > 1) {
+                if self.starts.get(&progress.resource).is_none_or(|starts| *starts == 1) {
                     self.failures.remove(&progress.resource);
                 }
                 self.board.show(&label, Mark::Done, done, "");
