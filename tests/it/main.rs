@@ -6,6 +6,7 @@ mod engine_proxy;
 
 mod chaos;
 mod cli;
+mod daemon;
 mod engine_faults;
 mod faults;
 mod interop;
