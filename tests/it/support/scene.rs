@@ -84,10 +84,8 @@ impl Stack {
 
     /// Waits until this step has failed, and with it all that the same plan had built on it.
     pub fn fails(&mut self, step: &str) {
-        let steps = self.at_least(2);
-        assert_eq!(steps[0], format!("{step}: failed"));
-        let skipped = |s: &String| s.ends_with(": skipped");
-        assert!(steps[1..].iter().all(skipped), "{steps:#?}");
+        let steps = self.at_least(1);
+        assert_eq!(steps, [format!("{step}: failed")]);
     }
 
     /// Waits until exactly these steps have been done, in this order, and sees that nothing else
@@ -147,12 +145,14 @@ impl Stack {
         assert_eq!(self.normal_history(), [""; 0], "plans:\n{}", self.plans.take().join("\n"));
     }
 
-    /// The steps since the last look, with `P` for the project and `ID` for short IDs; `: done`
-    /// is left out.
+    /// What was done since the last look, with `P` for the project and `ID` for short IDs; `: done`
+    /// is left out, and so is what was skipped: an event that comes late makes a plan's next step
+    /// look outdated, and the next plan has it again.
     pub fn normal_history(&mut self) -> Vec<String> {
         let history = self.history();
         history
             .iter()
+            .filter(|line| !line.ends_with(": skipped"))
             .map(|line| self.normal(line.strip_suffix(": done").unwrap_or(line)))
             .collect()
     }
