@@ -5,7 +5,7 @@ use homeostat::controller::observer::Link;
 
 use super::{
     CREATE, EVENTS, INSPECT, LIST, LONG, REMOVE, RENAME, START, STOP, TWO, assert_two, behind,
-    impatient, proxy, requests, two_changed, writes,
+    impatient, proxy, requests, settle_hurried, two_changed, writes,
 };
 use crate::engine_proxy::{Action, EngineProxy, Rule};
 use crate::support::{Setup, Stack, docker};
@@ -71,7 +71,7 @@ fn row_3_calls_that_hang_while_containers_are_replaced() {
             proxy.inject(Rule::new(action.clone()).on(endpoint).next(1));
         }
         stack.edit(&compose);
-        stack.settle(LONG);
+        settle_hurried(&mut stack);
         assert_two(&stack);
         assert!(stack.ids().iter().all(|id| !before.contains(id)));
         let struck = proxy.records().iter().skip(asked).filter(|r| !r.faults.is_empty()).count();
