@@ -37,27 +37,6 @@ pub fn service_hash(canonical: &Map<String, Value>) -> String {
     sha256(&text)
 }
 
-/// The hash of a canonical network.
-pub fn network_hash(canonical: &Map<String, Value>) -> String {
-    let mut text = String::new();
-    object(canonical.iter(), &mut text);
-    sha256(&text)
-}
-
-/// The hash of a canonical volume; without a driver it counts as `local`.
-pub fn volume_hash(canonical: &Map<String, Value>) -> String {
-    let mut text = String::new();
-    if canonical.contains_key("driver") {
-        object(canonical.iter(), &mut text);
-        return sha256(&text);
-    }
-    let local = (String::from("driver"), Value::String("local".into()));
-    // The driver stands behind the name, which every volume has.
-    let (name, rest): (Vec<_>, Vec<_>) = canonical.iter().partition(|(key, _)| *key == "name");
-    object(name.into_iter().chain([(&local.0, &local.1)]).chain(rest), &mut text);
-    sha256(&text)
-}
-
 fn sha256(text: &str) -> String {
     let digest = Sha256::digest(text.as_bytes());
     let mut hex = String::with_capacity(64);
@@ -133,20 +112,6 @@ mod tests {
 
     fn map(text: &str) -> Map<String, Value> {
         serde_json::from_str(text).expect("is JSON")
-    }
-
-    /// The labels of real objects that v5.6.1 made.
-    #[test]
-    fn networks_and_volumes_hash_as_on_real_ones() {
-        let hash = |text: &str| sha256(text);
-        assert_eq!(
-            network_hash(&map(r#"{"name":"demo_default","ipam":{}}"#)),
-            hash(r#"{"name":"demo_default","ipam":{}}"#)
-        );
-        assert_eq!(
-            volume_hash(&map(r#"{"name":"demo_data","labels":{"a":"b"}}"#)),
-            hash(r#"{"name":"demo_data","driver":"local","labels":{"a":"b"}}"#)
-        );
     }
 
     /// `docker compose config --hash` of v5.6.1.
