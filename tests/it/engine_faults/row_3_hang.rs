@@ -1,12 +1,14 @@
 //! Row 3: a call hangs. It ends at its deadline, and the engine is looked at before anything is
 //! tried again.
 
+use homeostat::controller::observer::Link;
+
 use super::{
     CREATE, EVENTS, INSPECT, LIST, LONG, REMOVE, RENAME, START, STOP, TWO, assert_two, behind,
-    impatient, proxy, requests, two_changed, writes,
+    impatient, proxy, requests, settle_hurried, two_changed, writes,
 };
 use crate::engine_proxy::{Action, EngineProxy, Rule};
-use crate::support::{Setup, Stack};
+use crate::support::{Setup, Stack, docker};
 
 fn hurried(proxy: &EngineProxy) -> Setup {
     Setup { deadlines: impatient(), ..behind(proxy) }
@@ -69,7 +71,7 @@ fn row_3_calls_that_hang_while_containers_are_replaced() {
             proxy.inject(Rule::new(action.clone()).on(endpoint).next(1));
         }
         stack.edit(&compose);
-        stack.settle(LONG);
+        settle_hurried(&mut stack);
         assert_two(&stack);
         assert!(stack.ids().iter().all(|id| !before.contains(id)));
         let struck = proxy.records().iter().skip(asked).filter(|r| !r.faults.is_empty()).count();
@@ -90,4 +92,26 @@ fn row_3_reads_that_hang() {
     assert_eq!(writes(&proxy)[CREATE], 2);
     let struck = proxy.records().iter().filter(|r| !r.faults.is_empty()).count();
     assert_eq!(struck, reads.len());
+}
+
+#[test]
+fn row_3_one_container_that_cannot_be_inspected_hides_no_other() {
+    for action in [Action::Hang, Action::Answer(500, "injected".into())] {
+        let proxy = proxy();
+        let mut stack = Stack::start("row3f", hurried(&proxy));
+        stack.settle(LONG);
+        let store = stack.inspect("store", "{{.Id}}");
+        proxy.inject(Rule::new(action).on(INSPECT).containing(&store));
+        docker(&["kill", &stack.container("store")]);
+        docker(&["kill", &stack.container("door")]);
+        stack.until(LONG, "both are started", |_| writes(&proxy)[START] >= 4);
+        stack.settle(LONG);
+        assert_two(&stack);
+        assert_eq!(stack.tap.views.borrow().link, Link::Live);
+        assert_eq!(requests(&proxy, EVENTS, "").len(), 1, "the stream goes on");
+        let asked = requests(&proxy, INSPECT, &store).len();
+        proxy.heal();
+        let again = |proxy: &EngineProxy| requests(proxy, INSPECT, &store).len() > asked;
+        assert!(proxy.wait_until(LONG, again), "it is asked about again");
+    }
 }

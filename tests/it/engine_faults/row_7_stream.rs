@@ -47,12 +47,13 @@ fn row_7_a_stream_that_is_cut_every_second_leaves_no_blind_time() {
         };
     }
     let records = proxy.records();
-    let ends = records.iter().filter(|r| r.endpoint() == EVENTS);
-    let pauses: Vec<Duration> = ends
-        .filter_map(|stream| {
-            let end = stream.at + stream.took?;
-            let next = records.iter().find(|r| r.endpoint() == "GET /info" && r.at >= end)?;
-            Some(next.at - end)
+    // From the end of the last read of a session to the first of the next.
+    let sessions = records.iter().filter(|r| r.endpoint() == "GET /info").skip(1);
+    let pauses: Vec<Duration> = sessions
+        .filter_map(|info| {
+            let reads = records[..info.number].iter().filter(|r| !r.is_write());
+            let end = reads.filter_map(|r| Some(r.at + r.took?)).max()?;
+            Some(info.at.saturating_sub(end))
         })
         .collect();
     assert!(pauses.len() >= 4, "{pauses:?}");
