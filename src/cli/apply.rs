@@ -61,7 +61,9 @@ pub async fn run(options: &Resolved, args: &ApplyArgs) -> Result<Exit, CliError>
     }
     let journalled =
         Journalled::open(options, &clock, &seen.observed.engine.id, &goal.desired.project.name)?;
-    let memory = journalled.memory(&goal, &*clock).await;
+    let mut memory = journalled.memory(&goal, &*clock).await;
+    // A person asks for it now: pauses after earlier failures are over.
+    memory.backoff.clear();
     let stop = shutdown::on_signals()?;
     let run = Convergence::start(&engine, &clock, goal.clone(), memory, &journalled);
     let outcome = run.wait(&goal, &clock, args.timeout.get(), &stop).await;

@@ -14,6 +14,7 @@ mod goal;
 mod journal;
 mod logs;
 mod look;
+mod options;
 mod output;
 mod plan;
 mod progress;

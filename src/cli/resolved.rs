@@ -3,13 +3,16 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::args::{Cli, CommonArgs, ProjectArgs, Verb};
+use tracing::level_filters::LevelFilter;
+
+use super::args::{Cli, Verb};
 use super::error::CliError;
+use super::options::{CommonArgs, ProjectArgs};
 use crate::compose::LoadOptions;
 use crate::engine::docker::{Docker, Endpoint, Surroundings};
 use crate::engine::{DynEngine, Tier};
 use crate::store::{StateDir, default_state_dir};
-use crate::telemetry;
+use crate::telemetry::{self, TelemetryError};
 
 /// Everything that a verb needs to know.
 #[derive(Debug)]
@@ -54,6 +57,12 @@ impl Resolved {
     /// A level that can't be read.
     pub fn start_logging(&self, default: &str) -> Result<(), CliError> {
         let level = self.common.log_level.as_deref().unwrap_or(default);
+        // A lone word would pass as the name of a module, and nothing would be logged.
+        let directives = level.contains(['=', ',', '[']);
+        let given = || TelemetryError::Level { given: level.chars().take(64).collect() };
+        if !directives && level.trim().parse::<LevelFilter>().is_err() {
+            return Err(CliError::Usage(given().to_string()));
+        }
         telemetry::init(self.common.log_format, level)
             .map_err(|error| CliError::Usage(error.to_string()))
     }

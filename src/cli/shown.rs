@@ -71,7 +71,7 @@ impl Shown {
             }
             Phase::Ended(StepResult::Done(_), _) => {
                 self.changed += 1;
-                if !self.starts.get(&progress.resource).is_some_and(|starts| *starts > 1) {
+                if self.starts.get(&progress.resource).is_none_or(|starts| *starts == 1) {
                     self.failures.remove(&progress.resource);
                 }
                 self.board.show(&label, Mark::Done, done, "");
@@ -94,7 +94,11 @@ impl Shown {
         *starts += 1;
         if *starts > 1 {
             self.last_again = Some(self.clock.now().mono);
-            let again = format!("started {starts} times; the last time: {}", progress.cause);
+            let logs = match &progress.resource {
+                Resource::Slot(slot) => format!("; see `homeostat logs {}`", slot.service),
+                _ => String::new(),
+            };
+            let again = format!("started {starts} times, the last time: {}{logs}", progress.cause);
             self.failures.insert(progress.resource.clone(), again);
         }
     }

@@ -138,6 +138,7 @@ pub fn table(kind: Kind, rows: &[Row], wide: bool, head: bool) -> String {
     }
     for column in table.column_iter_mut() {
         column.set_cell_alignment(CellAlignment::Left);
+        column.set_padding((0, 2));
     }
     format!("{}\n", table.trim_fmt())
 }

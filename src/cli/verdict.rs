@@ -88,7 +88,7 @@ pub fn judge(view: &View, scope: &Scope) -> Verdict {
 /// Why it isn't settled: one line each for what is blocked, waits or isn't ready.
 pub fn reasons(report: &Report, scope: &Scope) -> Vec<String> {
     let mut lines: Vec<String> = entries(report, scope)
-        .filter(|entry| hinders(&entry.standing))
+        .filter(|entry| hinders(&entry.standing) && entry.standing != Standing::InProgress)
         .map(|entry| format!("{}: {}", entry.resource, entry.standing))
         .collect();
     for (slot, report) in in_scope(report, scope).filter(|(_, r)| !r.status.is_settled()) {

@@ -30,6 +30,9 @@ pub const IDLE_LIMIT: Duration = Duration::from_secs(300);
 const FOREIGN_DELAY: Duration = Duration::from_millis(500);
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_LAST: Duration = Duration::from_secs(10);
+/// First and last pause before a container is asked about again that couldn't be inspected.
+const OWED_FIRST: Duration = Duration::from_secs(1);
+const OWED_LAST: Duration = Duration::from_secs(60);
 
 /// The observer's link to the engine.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -112,6 +115,35 @@ impl Handle {
     }
 }
 
+/// Events that are taken at once.
+const BATCH: usize = 256;
+
+/// When to ask again about containers that couldn't be inspected.
+#[derive(Default)]
+struct Owed {
+    at: Option<Mono>,
+    pause: Duration,
+}
+
+impl Owed {
+    fn plan(&mut self, any: bool, now: Mono) {
+        if !any {
+            *self = Self::default();
+        } else if self.at.is_none() {
+            self.pause = (self.pause * 2).clamp(OWED_FIRST, OWED_LAST);
+            self.at = Some(now.after(self.pause));
+        }
+    }
+
+    fn take(&mut self, now: Mono) -> bool {
+        let due = self.at.is_some_and(|at| now >= at);
+        if due {
+            self.at = None;
+        }
+        due
+    }
+}
+
 /// Whom to tell once a snapshot is published.
 type Waiting = Vec<oneshot::Sender<()>>;
 
@@ -125,6 +157,7 @@ pub struct Observer {
     projects: watch::Receiver<BTreeSet<String>>,
     changes: Arc<Changes>,
     resync: Duration,
+    idle: Duration,
 }
 
 impl Observer {
@@ -149,8 +182,16 @@ impl Observer {
             projects: wanted,
             changes,
             resync,
+            idle: IDLE_LIMIT,
         };
         (observer, handle)
+    }
+
+    /// Opens the stream anew after this silence instead of [`IDLE_LIMIT`].
+    #[must_use]
+    pub const fn with_idle_limit(mut self, idle: Duration) -> Self {
+        self.idle = idle;
+        self
     }
 
     /// Watches until told to stop.
@@ -202,7 +243,7 @@ impl Observer {
     ) -> Result<Infallible, Fault> {
         let info = self.engine.info().await?;
         let events = self.engine.events().await?;
-        let mut events = events.ready_chunks(256);
+        let mut events = events.ready_chunks(BATCH);
         let projects = self.projects.borrow_and_update().clone();
         let mut picture = Picture::new(info, projects);
         picture.refresh(&self.engine, &*self.clock, Dirty::everything()).await?;
@@ -215,9 +256,12 @@ impl Observer {
         let mut last_event = self.clock.now().mono;
         let mut next_resync = last_event.after(self.resync);
         let mut foreign: Option<Mono> = None;
+        let mut owed = Owed::default();
         loop {
             let now = self.clock.now().mono;
-            let wake = foreign.map_or(next_resync, |f| f.min(next_resync));
+            owed.plan(!picture.owed.is_empty(), now);
+            let due = [foreign, owed.at, Some(next_resync), Some(last_event.after(self.idle))];
+            let wake = due.into_iter().flatten().min().unwrap_or(next_resync);
             let mut dirty = Dirty::default();
             let mut full = false;
             let mut event_at = None;
@@ -249,8 +293,12 @@ impl Observer {
                 () = tokio::time::sleep(wake.since(now)) => {}
             }
             let now = self.clock.now().mono;
-            if now.since(last_event) >= IDLE_LIMIT {
-                return Err(interrupted("silent for too long"));
+            if now.since(last_event) >= self.idle {
+                // The socket may be half open. The old stream goes once the new one is there, and
+                // what it kept back the full list shows.
+                events = self.engine.events().await?.ready_chunks(BATCH);
+                last_event = now;
+                full = true;
             }
             if full || now >= next_resync {
                 dirty.merge(Dirty::everything());
@@ -260,6 +308,9 @@ impl Observer {
             if foreign.is_some_and(|f| now >= f) {
                 dirty.list = true;
                 foreign = None;
+            }
+            if owed.take(now) {
+                dirty.containers.extend(picture.owed.iter().cloned());
             }
             if dirty.is_empty() {
                 continue;

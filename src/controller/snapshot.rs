@@ -63,6 +63,8 @@ pub struct Picture {
     pub observed: Observed,
     /// Projects whose containers are inspected; others are only listed.
     pub projects: BTreeSet<String>,
+    /// Containers of which the engine tells only what the list shows: to be asked about again.
+    pub owed: BTreeSet<ContainerId>,
     inspected: BTreeMap<ContainerId, Mono>,
 }
 
@@ -70,7 +72,7 @@ impl Picture {
     /// An empty picture of this engine.
     pub fn new(info: EngineInfo, projects: BTreeSet<String>) -> Self {
         let observed = Observed { engine: info, ..Observed::default() };
-        Self { observed, projects, inspected: BTreeMap::new() }
+        Self { observed, projects, owed: BTreeSet::new(), inspected: BTreeMap::new() }
     }
 
     /// Whether a container with these labels belongs to a project of ours.
@@ -105,7 +107,8 @@ impl Picture {
         if let Some(images) = images? {
             self.observed.images = images;
         }
-        self.inspect(engine, doubtful, now.mono).await?;
+        let failed = self.inspect(engine, doubtful, now.mono).await?;
+        self.fall_back(engine, failed).await?;
         self.observed.at = now;
         Ok(())
     }
@@ -141,12 +144,14 @@ impl Picture {
         doubtful
     }
 
+    /// Returns those that the engine can't tell about: one bad container must not hide the others.
     async fn inspect(
         &mut self,
         engine: &DynEngine,
         ids: BTreeSet<ContainerId>,
         now: Mono,
-    ) -> Result<(), Fault> {
+    ) -> Result<BTreeSet<ContainerId>, Fault> {
+        let mut failed = BTreeSet::new();
         let mut answers = stream::iter(ids)
             .map(|id| async move {
                 let answer = engine.inspect(&id).await;
@@ -154,6 +159,7 @@ impl Picture {
             })
             .buffer_unordered(CONCURRENCY);
         while let Some((id, answer)) = answers.next().await {
+            self.owed.remove(&id);
             match answer {
                 Ok(container) => {
                     self.inspected.insert(id.clone(), now);
@@ -163,11 +169,54 @@ impl Picture {
                     self.inspected.remove(&id);
                     self.observed.containers.remove(&id);
                 }
+                Err(fault) if is_its_own(&fault) => {
+                    tracing::warn!(container = %id, error = %fault, "only the list tells about it");
+                    failed.insert(id);
+                }
                 Err(fault) => return Err(fault),
+            }
+        }
+        Ok(failed)
+    }
+
+    /// Takes what the list shows of containers that can't be inspected.
+    async fn fall_back(
+        &mut self,
+        engine: &DynEngine,
+        failed: BTreeSet<ContainerId>,
+    ) -> Result<(), Fault> {
+        if failed.is_empty() {
+            return Ok(());
+        }
+        let rows = engine.containers().await?;
+        let mut rows: BTreeMap<_, _> = rows.into_iter().map(|row| (row.id.clone(), row)).collect();
+        for id in failed {
+            self.inspected.remove(&id);
+            match rows.remove(&id) {
+                Some(row) => {
+                    self.observed.containers.insert(id.clone(), normalise::from_summary(&row));
+                    self.owed.insert(id);
+                }
+                None => {
+                    self.observed.containers.remove(&id);
+                }
             }
         }
         Ok(())
     }
+}
+
+/// Whether a failed inspection says something about its container rather than about the engine.
+const fn is_its_own(fault: &Fault) -> bool {
+    matches!(
+        fault,
+        Fault::Server { .. }
+            | Fault::Conflict { .. }
+            | Fault::Rejected { .. }
+            | Fault::Timeout { .. }
+            | Fault::Garbage { .. }
+            | Fault::TooLarge { .. }
+    )
 }
 
 /// What the list shows of a change that only `inspect` tells in full.

@@ -167,3 +167,14 @@ fn another_container_under_a_cached_name_shares_nothing() {
     let merged = merge(&cached, &row);
     assert!(!merged.inspected && merged.started.is_none());
 }
+
+#[test]
+fn an_unpaused_container_is_not_unhealthy_before_a_check_has_failed() {
+    let shown = |streak: u32| {
+        let health = json!({"Status": "unhealthy", "FailingStreak": streak});
+        let state = json!({"Status": "running", "Health": health});
+        from_inspect(&json!({"Id": "a", "State": state})).expect("a container").health
+    };
+    assert_eq!(shown(0), Health::Starting);
+    assert_eq!(shown(3), Health::Unhealthy);
+}

@@ -73,6 +73,31 @@ fn looking_once_is_one_info_four_lists_and_an_inspect_for_each_container() {
 }
 
 #[test]
+fn a_silent_stream_is_replaced_without_inspecting_anything() {
+    let proxy = proxy();
+    let mut stack = Stack::start("idle", behind(&proxy));
+    stack.settle(LONG);
+    let second = super::proxy();
+    second.inject(Rule::new(Action::DropLine));
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let stop = CancellationToken::new();
+    runtime.block_on(async {
+        let clock = Arc::new(SystemClock::new());
+        let (observer, handle) =
+            Observer::new(engine(&second), clock, Arc::new(Uncounted), Duration::from_secs(600));
+        let observer = observer.with_idle_limit(Duration::from_secs(1));
+        handle.projects.send_replace(BTreeSet::from([stack.project.clone()]));
+        tokio::spawn(observer.run(stop.clone()));
+        tokio::time::sleep(Duration::from_millis(4500)).await;
+        assert_eq!(handle.snapshots.borrow().link, Link::Live);
+    });
+    stop.cancel();
+    let asked = asked_since(&second, 0);
+    assert!((3..=5).contains(&asked["GET /events"]), "{asked:?}");
+    assert_eq!((asked["GET /info"], asked["GET /containers/{id}/json"]), (1, 2), "{asked:?}");
+}
+
+#[test]
 fn a_daemon_that_starts_over_a_running_stack_asks_no_more_and_subscribes() {
     let proxy = proxy();
     let mut stack = Stack::start("boot", behind(&proxy));

@@ -1,7 +1,8 @@
 //! An answer is lost: it happened, and nobody was told. What is there is found, never made twice.
 
 use super::{
-    CREATE, LONG, REMOVE, RENAME, START, STOP, assert_two, behind, proxy, requests, two_changed,
+    CREATE, LONG, REMOVE, RENAME, START, STOP, assert_two, behind, proxy, requests, settle_hurried,
+    two_changed,
 };
 use crate::engine_proxy::{Action, Rule};
 use crate::support::{Stack, docker};
@@ -49,7 +50,7 @@ fn lost_answers_while_containers_are_replaced() {
         proxy.inject(Rule::new(Action::CutAfter).on(endpoint).next(1));
     }
     stack.edit(&two_changed());
-    stack.settle(LONG);
+    settle_hurried(&mut stack);
     assert_two(&stack);
     assert!(stack.ids().iter().all(|id| !before.contains(id)));
     for name in ["store-1", "door-1"] {

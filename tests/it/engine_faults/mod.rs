@@ -14,7 +14,8 @@ mod row_8_gap;
 mod row_9_order;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use homeostat::controller::meter::Meter;
@@ -60,22 +61,45 @@ fn proxy() -> EngineProxy {
     EngineProxy::before_engine().expect("the proxy starts")
 }
 
-/// Deadlines of a second, so that a test needn't wait for the real ones.
+/// Short deadlines, so that a test needn't wait for the real ones, and long enough for a busy
+/// machine.
 fn impatient() -> Deadlines {
-    let second = Duration::from_secs(1);
+    let short = Duration::from_secs(2);
     Deadlines {
-        ping: second,
-        info: second,
-        subscribe: second,
-        list: second,
-        inspect: second,
-        create: second,
-        act: second,
-        stop: second,
-        restart: second,
-        remove: second,
-        quick: second,
+        ping: short,
+        info: short,
+        subscribe: short,
+        list: short,
+        inspect: short,
+        create: short,
+        act: short,
+        stop: short,
+        restart: short,
+        remove: short,
+        quick: short,
     }
+}
+
+/// Settles without the pauses after failures: a person asks again and again.
+fn settle_hurried(stack: &mut Stack) {
+    struct Over(Arc<AtomicBool>);
+    impl Drop for Over {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+    let over = Over(Arc::default());
+    let (ended, nudge) = (Arc::clone(&over.0), stack.tap.nudge.clone());
+    let person = std::thread::spawn(move || {
+        while !ended.load(Ordering::SeqCst) {
+            // A full queue is nudged already.
+            let _ = nudge.try_send(());
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    });
+    stack.settle(LONG);
+    drop(over);
+    person.join().expect("it only nudges");
 }
 
 /// What a stack behind the proxy is made from. Nothing but faults and events can make it look
@@ -89,7 +113,7 @@ fn behind(proxy: &EngineProxy) -> Setup {
     }
 }
 
-const LONG: Duration = Duration::from_secs(30);
+const LONG: Duration = Duration::from_secs(60);
 
 /// Exactly the containers, networks and volumes of [`TWO`], running, nothing beside them.
 fn assert_two(stack: &Stack) {

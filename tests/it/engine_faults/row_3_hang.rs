@@ -1,12 +1,14 @@
 //! Row 3: a call hangs. It ends at its deadline, and the engine is looked at before anything is
 //! tried again.
 
+use homeostat::controller::observer::Link;
+
 use super::{
-    CREATE, EVENTS, INSPECT, LIST, LONG, REMOVE, RENAME, START, STOP, assert_two, behind,
-    impatient, proxy, requests, two_changed, writes,
+    CREATE, EVENTS, INSPECT, LIST, LONG, REMOVE, RENAME, START, STOP, TWO, assert_two, behind,
+    impatient, proxy, requests, settle_hurried, two_changed, writes,
 };
 use crate::engine_proxy::{Action, EngineProxy, Rule};
-use crate::support::{Setup, Stack};
+use crate::support::{Setup, Stack, docker};
 
 fn hurried(proxy: &EngineProxy) -> Setup {
     Setup { deadlines: impatient(), ..behind(proxy) }
@@ -59,31 +61,57 @@ fn row_3_a_start_that_hangs() {
 
 #[test]
 fn row_3_calls_that_hang_while_containers_are_replaced() {
-    for endpoint in [STOP, RENAME, REMOVE, CREATE, START] {
-        for action in [Action::Hang, Action::HangAfter] {
-            let proxy = proxy();
-            let mut stack = Stack::start("row3d", hurried(&proxy));
-            stack.settle(LONG);
-            let before = stack.ids();
-            proxy.inject(Rule::new(action).on(endpoint).next(1));
-            stack.edit(&two_changed());
-            stack.settle(LONG);
-            assert_two(&stack);
-            assert!(stack.ids().iter().all(|id| !before.contains(id)), "{endpoint}");
-            let struck = proxy.records().iter().filter(|r| !r.faults.is_empty()).count();
-            assert_eq!(struck, 1, "{endpoint} was asked for");
+    let proxy = proxy();
+    let mut stack = Stack::start("row3d", hurried(&proxy));
+    stack.settle(LONG);
+    for (action, compose) in [(Action::Hang, two_changed()), (Action::HangAfter, TWO.into())] {
+        let before = stack.ids();
+        let asked = proxy.records().len();
+        for endpoint in [STOP, RENAME, REMOVE, CREATE, START] {
+            proxy.inject(Rule::new(action.clone()).on(endpoint).next(1));
         }
+        stack.edit(&compose);
+        settle_hurried(&mut stack);
+        assert_two(&stack);
+        assert!(stack.ids().iter().all(|id| !before.contains(id)));
+        let struck = proxy.records().iter().skip(asked).filter(|r| !r.faults.is_empty()).count();
+        assert_eq!(struck, 5, "each kind of call hung once");
     }
 }
 
 #[test]
 fn row_3_reads_that_hang() {
-    for endpoint in ["GET /info", EVENTS, LIST, "GET /networks", "GET /images/json", INSPECT] {
-        let proxy = proxy();
+    let proxy = proxy();
+    let reads = ["GET /info", EVENTS, LIST, "GET /networks", "GET /images/json", INSPECT];
+    for endpoint in reads {
         proxy.inject(Rule::new(Action::Hang).on(endpoint).next(1));
-        let mut stack = Stack::start("row3e", hurried(&proxy));
+    }
+    let mut stack = Stack::start("row3e", hurried(&proxy));
+    stack.settle(LONG);
+    assert_two(&stack);
+    assert_eq!(writes(&proxy)[CREATE], 2);
+    let struck = proxy.records().iter().filter(|r| !r.faults.is_empty()).count();
+    assert_eq!(struck, reads.len());
+}
+
+#[test]
+fn row_3_one_container_that_cannot_be_inspected_hides_no_other() {
+    for action in [Action::Hang, Action::Answer(500, "injected".into())] {
+        let proxy = proxy();
+        let mut stack = Stack::start("row3f", hurried(&proxy));
+        stack.settle(LONG);
+        let store = stack.inspect("store", "{{.Id}}");
+        proxy.inject(Rule::new(action).on(INSPECT).containing(&store));
+        docker(&["kill", &stack.container("store")]);
+        docker(&["kill", &stack.container("door")]);
+        stack.until(LONG, "both are started", |_| writes(&proxy)[START] >= 4);
         stack.settle(LONG);
         assert_two(&stack);
-        assert_eq!(writes(&proxy)[CREATE], 2, "{endpoint}");
+        assert_eq!(stack.tap.views.borrow().link, Link::Live);
+        assert_eq!(requests(&proxy, EVENTS, "").len(), 1, "the stream goes on");
+        let asked = requests(&proxy, INSPECT, &store).len();
+        proxy.heal();
+        let again = |proxy: &EngineProxy| requests(proxy, INSPECT, &store).len() > asked;
+        assert!(proxy.wait_until(LONG, again), "it is asked about again");
     }
 }
