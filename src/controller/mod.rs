@@ -1,5 +1,6 @@
 //! The only loop: observe, plan, execute, again.
 
+pub mod changes;
 pub mod command;
 pub mod daemon;
 pub mod ledger;
