@@ -6,6 +6,8 @@
 //!   been observed.
 //! - A long step (a stop with a long grace, a pull) delays only what depends on it.
 
+mod look;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,12 +23,11 @@ use crate::clock::{Clock, Mono, Now};
 use crate::desired::Desired;
 use crate::engine::{ContainerId, DynEngine};
 use crate::execute::{Context, News, Recorder, StepResult, execute};
-use crate::observed::{ContainerState, Observed, Slot};
+use crate::observed::{Observed, Slot};
 use crate::plan::{Cause, Memory, Op, Plan, Report, Resource, Scope, Step, StepId, plan};
 use crate::probe::Readiness;
-use crate::probe::prober::{Prober, Target};
+use crate::probe::prober::Prober;
 use crate::probe::spec::Probe;
-use crate::probe::vantage::{PublishedPort, Reach, candidates};
 
 /// Time without any news after which the loop looks at its own state again.
 const HEARTBEAT: Duration = Duration::from_secs(30);
@@ -125,10 +126,11 @@ struct Run {
     event_at: Option<Mono>,
 }
 
-/// News of a run, or the end of a refresh that a resource waited for.
+/// News of a run, or the end of a refresh that a resource or a container waited for.
 enum Inbox {
     News(usize, News),
     Observed(Resource),
+    Rechecked(ContainerId),
 }
 
 /// One stack's loop.
@@ -147,6 +149,8 @@ pub struct Worker {
     progress: broadcast::Sender<Progress>,
     generation: Option<u64>,
     services: BTreeSet<String>,
+    /// Containers that are about to be looked at again.
+    rechecks: BTreeSet<ContainerId>,
     turn: u64,
 }
 
@@ -177,6 +181,7 @@ impl Worker {
             progress,
             generation: None,
             services: BTreeSet::new(),
+            rechecks: BTreeSet::new(),
             turn: 0,
         };
         (worker, tap)
@@ -230,6 +235,7 @@ impl Worker {
         }
         let mut observed = (*snapshot.observed).clone();
         self.aim(&goal, &observed);
+        self.recheck(&goal, &observed);
         observed.probes = self.probes.clone();
         let (plan, report) = plan(&goal.desired, &observed, &self.memory, &goal.scope, begun);
         let lessons = ledger::observe(&mut self.memory, &goal.desired, &observed, &report, begun);
@@ -363,6 +369,9 @@ impl Worker {
             Inbox::Observed(resource) => {
                 self.memory.busy.remove(&resource);
             }
+            Inbox::Rechecked(id) => {
+                self.rechecks.remove(&id);
+            }
         }
     }
 
@@ -430,49 +439,6 @@ impl Worker {
             });
         }
     }
-
-    /// Points the prober at the present runs of the probed services.
-    fn aim(&mut self, goal: &Goal, observed: &Observed) {
-        let mut targets = BTreeMap::new();
-        let local =
-            Reach { addresses: observed.engine.capabilities.addresses_reachable, ..Reach::LOCAL };
-        for container in observed.of_project(&goal.desired.project.name) {
-            let Some(slot) = container.slot() else { continue };
-            let Some(probe) = goal.probes.get(&slot.service) else { continue };
-            let (ContainerState::Running, Some(started)) = (container.state, container.started)
-            else {
-                continue;
-            };
-            let published = published_ports(goal, &slot);
-            let target = Target {
-                container: container.id.clone(),
-                started: started.0,
-                probe: Arc::clone(probe),
-                candidates: candidates(probe, container, observed, &published, local),
-            };
-            targets.insert(slot, target);
-        }
-        let live: BTreeSet<&Slot> = targets.keys().collect();
-        self.probes.retain(|slot, _| live.contains(slot));
-        self.prober.set_targets(targets);
-    }
-}
-
-/// Fixed host ports of a service, as the Compose file names them.
-fn published_ports(goal: &Goal, slot: &Slot) -> Vec<PublishedPort> {
-    let Some(service) = goal.desired.project.services.get(&slot.service) else { return vec![] };
-    service
-        .ports
-        .iter()
-        .filter_map(|p| {
-            Some(PublishedPort {
-                host_ip: p.host_ip.clone().unwrap_or_default(),
-                host_port: p.published.as_ref()?.parse().ok()?,
-                target: p.target,
-                protocol: p.protocol.clone(),
-            })
-        })
-        .collect()
 }
 
 fn announce(progress: &broadcast::Sender<Progress>, step: &Step, phase: Phase) {

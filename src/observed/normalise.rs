@@ -169,7 +169,7 @@ pub fn from_inspect(json: &Value) -> Result<Container, String> {
         image_id: text(json, "Image"),
         state,
         health: match state {
-            ContainerState::Running => health(&as_text(at(status, &["Health", "Status"]))),
+            ContainerState::Running => checked_health(at(status, &["Health"])),
             _ => Health::None,
         },
         // A start that failed leaves a code and no time of an end.
@@ -203,6 +203,15 @@ pub fn from_inspect(json: &Value) -> Result<Container, String> {
     };
     set_labels(&mut container, text_map(config, "Labels"));
     Ok(container)
+}
+
+/// A container that was paused is `unhealthy` for the engine until its next check, though no check
+/// has failed.
+fn checked_health(json: &Value) -> Health {
+    match health(&text(json, "Status")) {
+        Health::Unhealthy if int(json, "FailingStreak") == Some(0) => Health::Starting,
+        health => health,
+    }
 }
 
 fn has_healthcheck(config: &Value) -> bool {

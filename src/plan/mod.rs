@@ -18,7 +18,7 @@ pub mod readiness;
 pub mod recovery;
 mod replace;
 pub mod report;
-mod running;
+pub mod running;
 mod service;
 mod slots;
 mod step;

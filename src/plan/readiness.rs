@@ -15,10 +15,6 @@ pub const FAILURES_BEFORE_RESTART: u32 = 3;
 /// Time to become ready when neither healthcheck nor Stack says.
 pub const START_DEADLINE: Duration = Duration::from_secs(60);
 
-/// Reasons of a probe where a restart may help: nobody answers. A service that answers, even
-/// with an error, is alive, and restarting it may lose data.
-const SILENT: [&str; 4] = ["Refused", "Timeout", "Reset", "Closed"];
-
 /// How a live container stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
@@ -69,8 +65,7 @@ pub fn judge(
     if ready {
         let (status, message) = if container.health == Health::Unhealthy {
             (SlotStatus::Degraded, "Docker's healthcheck fails, the driver is ready".to_owned())
-        } else if probe.is_some_and(|p| !p.last.reason.is_empty() && p.last.answer == Answer::Ready)
-        {
+        } else if probe.is_some_and(|p| p.last.degraded) {
             (SlotStatus::Degraded, driver_message())
         } else {
             (SlotStatus::Ready, String::new())
@@ -97,18 +92,16 @@ fn restart_due(
     }
     let up = container.started.map_or(Duration::ZERO, |s| now.wall.since(s));
     if let Some(probe) = probe {
-        if probe.last.answer != Answer::NotReady || !SILENT.contains(&probe.last.reason.as_str()) {
-            // Alive by its own protocol, or nobody can tell: Docker's word alone restarts nothing
-            // that answers.
-            if probe.last.answer != Answer::Unknown {
-                return None;
+        match probe.last.answer {
+            // Alive by its own protocol: Docker's word alone restarts nothing that answers.
+            Answer::NotReady if probe.last.alive => return None,
+            Answer::NotReady => {
+                let due = probe.failures >= FAILURES_BEFORE_RESTART
+                    && (probe.was_ready || up >= start_deadline(service, traits));
+                return due.then(|| format!("{} ({} times)", probe.last.reason, probe.failures));
             }
-        } else if probe.failures >= FAILURES_BEFORE_RESTART {
-            let grace = start_deadline(service, traits);
-            if probe.was_ready || up >= grace {
-                return Some(format!("{} ({} times)", probe.last.reason, probe.failures));
-            }
-            return None;
+            Answer::Ready => return None,
+            Answer::Unknown => {}
         }
     }
     // Docker counts its own retries after `start_period` before it says unhealthy.

@@ -48,9 +48,6 @@ impl<'a> Planner<'a> {
                 Err(standing) => return self.wait(plan, state, standing),
             }
         }
-        if !container.is_live() {
-            before.extend(self.network_steps(plan.service));
-        }
         // A second container of the slot may hold the running one's address: it goes first. A
         // running one that is to be replaced goes last.
         let mut gone = Vec::new();

@@ -91,6 +91,19 @@ impl<'a> Planner<'a> {
             .collect()
     }
 
+    /// A service whose container this one is made around, and that a step works on: that container
+    /// may be about to go.
+    fn parent_at_work<'s>(&self, service: &'s Service) -> Option<&'s str> {
+        let project = &self.desired.project;
+        parents(service).into_iter().find(|name| {
+            let scale = project.services.get(*name).map_or(0, |s| s.scale);
+            (1..=scale).any(|number| {
+                let (project, service) = (project.name.clone(), (*name).to_owned());
+                self.memory.busy.contains(&Resource::Slot(Slot { project, service, number }))
+            })
+        })
+    }
+
     fn wanted_hash(
         &self,
         service: &Service,
@@ -142,6 +155,9 @@ impl<'a> Planner<'a> {
                 return self.wait(plan, state, Standing::Blocked(what));
             }
             _ => {}
+        }
+        if let Some(parent) = self.parent_at_work(plan.service) {
+            return self.wait(plan, state, Standing::WaitingOn(format!("{parent} in progress")));
         }
         if plan.parents.is_none() {
             let what = format!("{} created", parents(plan.service).join(", "));

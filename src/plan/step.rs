@@ -376,9 +376,7 @@ impl fmt::Display for Op {
             Self::CreateNetwork { .. } | Self::CreateVolume { .. } => f.write_str("create"),
             Self::RemoveNetwork { .. } => f.write_str("remove"),
             Self::Connect { key, .. } => write!(f, "connect to {key}"),
-            Self::Disconnect { network, .. } => {
-                write!(f, "disconnect from {}", network.get(..12).unwrap_or(network))
-            }
+            Self::Disconnect { network, .. } => write!(f, "disconnect from {}", short(network)),
             Self::Pull { .. } => f.write_str("pull"),
             Self::Create { name, .. } => write!(f, "create {name}"),
             Self::Start { .. } => f.write_str("start"),
@@ -389,6 +387,12 @@ impl fmt::Display for Op {
             Self::Rename { name, .. } => write!(f, "rename to {name}"),
         }
     }
+}
+
+/// A network's ID as people see it; a name stays whole.
+fn short(network: &str) -> &str {
+    let is_id = network.len() == 64 && network.bytes().all(|b| b.is_ascii_hexdigit());
+    network.get(..12).filter(|_| is_id).unwrap_or(network)
 }
 
 impl fmt::Display for Plan {

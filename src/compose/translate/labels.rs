@@ -50,7 +50,7 @@ pub(super) fn container_labels(
             ("oneoff", "False".into()),
             ("config-hash", bound.hash.into()),
             ("container-number", bound.number.to_string()),
-            ("depends_on", depends_on(fields)?),
+            ("depends_on", depends_on(fields, project)?),
         ],
     );
     let mut add = |name: &str, value: String| labels.insert(format!("{PREFIX}{name}"), value);
@@ -79,8 +79,9 @@ pub(super) struct Bound<'a> {
     pub image_id: &'a str,
 }
 
-/// `service:condition:restart`, sorted; Compose writes them in random order.
-fn depends_on(fields: &mut Fields<'_>) -> Result<String, TranslateError> {
+/// `service:condition:restart`, sorted; Compose writes them in random order, and leaves out those
+/// that no active profile has.
+fn depends_on(fields: &mut Fields<'_>, project: &Project) -> Result<String, TranslateError> {
     let mut entries = Vec::new();
     for (name, dependency) in fields.map("depends_on")?.into_iter().flatten() {
         let Some(dependency) = dependency.as_object() else {
@@ -91,8 +92,11 @@ fn depends_on(fields: &mut Fields<'_>) -> Result<String, TranslateError> {
             Fields::new(format!("{}.{name}", fields.path("depends_on")), dependency);
         dependency.ignore(&["required"]);
         let condition = dependency.string("condition")?;
-        entries.push(format!("{name}:{condition}:{}", dependency.flag("restart")?));
+        let restart = dependency.flag("restart")?;
         dependency.finish()?;
+        if project.services.contains_key(name) {
+            entries.push(format!("{name}:{condition}:{restart}"));
+        }
     }
     entries.sort();
     Ok(entries.join(","))

@@ -108,8 +108,24 @@ fn a_service_that_answers_is_never_restarted() {
     w.fault("web", |c| c.health = Health::Unhealthy);
     w.probe("web", Answer::NotReady, "Loading", 99);
     w.expect(&[]);
-    w.probe("web", Answer::Ready, "", 0);
+    w.probe("web", Answer::Ready, "Ready", 0);
     w.expect(&[]);
+}
+
+#[test]
+fn a_ready_service_is_degraded_only_when_its_driver_says_so() {
+    let mut w = World::new([service("web")]).up();
+    w.traits.entry("web".into()).or_default().probed = true;
+    w.probe("web", Answer::Ready, "Ready", 0);
+    assert_eq!(
+        w.planned().1.slots[&super::fixture::slot("web", 1)].status,
+        crate::plan::SlotStatus::Ready
+    );
+    w.probe("web", Answer::Ready, "ModelMissing", 0);
+    assert_eq!(
+        w.planned().1.slots[&super::fixture::slot("web", 1)].status,
+        crate::plan::SlotStatus::Degraded
+    );
 }
 
 #[test]

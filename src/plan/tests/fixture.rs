@@ -310,7 +310,13 @@ impl World {
         let readiness = Readiness {
             container: container.id.clone(),
             started: container.started.map_or(0, |t| t.0),
-            last: Outcome { answer, reason: reason.into(), ..Outcome::default() },
+            last: Outcome {
+                answer,
+                reason: reason.into(),
+                alive: reason == "Loading",
+                degraded: reason == "ModelMissing",
+                ..Outcome::default()
+            },
             failures,
             ..Readiness::default()
         };

@@ -216,7 +216,9 @@ impl Daemon {
         let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
         let items = list["items"].as_array().expect("items").iter();
         items
-            .map(|s| (format!("{}/{}", text(&s["project"]), text(&s["service"])), text(&s["status"])))
+            .map(|s| {
+                (format!("{}/{}", text(&s["project"]), text(&s["service"])), text(&s["status"]))
+            })
             .collect()
     }
 

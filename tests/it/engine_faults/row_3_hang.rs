@@ -2,7 +2,7 @@
 //! tried again.
 
 use super::{
-    CREATE, EVENTS, INSPECT, LIST, LONG, REMOVE, RENAME, START, STOP, assert_two, behind,
+    CREATE, EVENTS, INSPECT, LIST, LONG, REMOVE, RENAME, START, STOP, TWO, assert_two, behind,
     impatient, proxy, requests, two_changed, writes,
 };
 use crate::engine_proxy::{Action, EngineProxy, Rule};
@@ -59,31 +59,35 @@ fn row_3_a_start_that_hangs() {
 
 #[test]
 fn row_3_calls_that_hang_while_containers_are_replaced() {
-    for endpoint in [STOP, RENAME, REMOVE, CREATE, START] {
-        for action in [Action::Hang, Action::HangAfter] {
-            let proxy = proxy();
-            let mut stack = Stack::start("row3d", hurried(&proxy));
-            stack.settle(LONG);
-            let before = stack.ids();
-            proxy.inject(Rule::new(action).on(endpoint).next(1));
-            stack.edit(&two_changed());
-            stack.settle(LONG);
-            assert_two(&stack);
-            assert!(stack.ids().iter().all(|id| !before.contains(id)), "{endpoint}");
-            let struck = proxy.records().iter().filter(|r| !r.faults.is_empty()).count();
-            assert_eq!(struck, 1, "{endpoint} was asked for");
+    let proxy = proxy();
+    let mut stack = Stack::start("row3d", hurried(&proxy));
+    stack.settle(LONG);
+    for (action, compose) in [(Action::Hang, two_changed()), (Action::HangAfter, TWO.into())] {
+        let before = stack.ids();
+        let asked = proxy.records().len();
+        for endpoint in [STOP, RENAME, REMOVE, CREATE, START] {
+            proxy.inject(Rule::new(action.clone()).on(endpoint).next(1));
         }
+        stack.edit(&compose);
+        stack.settle(LONG);
+        assert_two(&stack);
+        assert!(stack.ids().iter().all(|id| !before.contains(id)));
+        let struck = proxy.records().iter().skip(asked).filter(|r| !r.faults.is_empty()).count();
+        assert_eq!(struck, 5, "each kind of call hung once");
     }
 }
 
 #[test]
 fn row_3_reads_that_hang() {
-    for endpoint in ["GET /info", EVENTS, LIST, "GET /networks", "GET /images/json", INSPECT] {
-        let proxy = proxy();
+    let proxy = proxy();
+    let reads = ["GET /info", EVENTS, LIST, "GET /networks", "GET /images/json", INSPECT];
+    for endpoint in reads {
         proxy.inject(Rule::new(Action::Hang).on(endpoint).next(1));
-        let mut stack = Stack::start("row3e", hurried(&proxy));
-        stack.settle(LONG);
-        assert_two(&stack);
-        assert_eq!(writes(&proxy)[CREATE], 2, "{endpoint}");
     }
+    let mut stack = Stack::start("row3e", hurried(&proxy));
+    stack.settle(LONG);
+    assert_two(&stack);
+    assert_eq!(writes(&proxy)[CREATE], 2);
+    let struck = proxy.records().iter().filter(|r| !r.faults.is_empty()).count();
+    assert_eq!(struck, reads.len());
 }

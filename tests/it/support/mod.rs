@@ -57,6 +57,8 @@ pub struct Setup {
     pub compose: String,
     /// Probes by service, as YAML of a `probe::Spec`.
     pub probes: BTreeMap<String, Spec>,
+    /// Time that a probed service may take to become ready.
+    pub ready_within: BTreeMap<String, Duration>,
     /// Recovery order.
     pub recovery_order: Vec<String>,
     /// Policies.
@@ -171,8 +173,9 @@ impl Stack {
         for (service, spec) in &self.setup.probes {
             if let Some(probe) = Probe::of(spec).expect("a sound probe") {
                 probes.insert(service.clone(), Arc::new(probe));
-                traits
-                    .insert(service.clone(), ServiceTraits { probed: true, ..Default::default() });
+                let ready_within = self.setup.ready_within.get(service).copied();
+                let of = ServiceTraits { probed: true, ready_within, ..Default::default() };
+                traits.insert(service.clone(), of);
             }
         }
         let desired = Desired::new(
@@ -251,6 +254,14 @@ impl Stack {
         docker(&["inspect", "-f", format, &self.container(service)])
     }
 
+    /// Ends the loop and leaves the stack as it is.
+    pub fn halt(&mut self) {
+        self.stop.cancel();
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_timeout(Duration::from_secs(20));
+        }
+    }
+
     /// IDs of all containers of the project.
     pub fn ids(&self) -> Vec<String> {
         let label = format!("label=com.docker.compose.project={}", self.project);
@@ -272,10 +283,7 @@ pub fn load(file: &Path, project: &str) -> homeostat::compose::Project {
 
 impl Drop for Stack {
     fn drop(&mut self) {
-        self.stop.cancel();
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_timeout(Duration::from_secs(20));
-        }
+        self.halt();
         clean(&self.project);
     }
 }

@@ -51,11 +51,19 @@ impl Drop for Stranger {
 impl Stack {
     /// Lets somebody do something while the loop looks away, and shows it all of that at once.
     pub fn while_away<T>(&mut self, act: impl FnOnce(&Self) -> T) -> T {
+        self.while_idle(|stack| {
+            let result = act(stack);
+            // The events of what was done come before the snapshot that the loop will plan on.
+            std::thread::sleep(Duration::from_millis(150));
+            stack.refresh();
+            result
+        })
+    }
+
+    /// The same, but the loop knows only what events tell it.
+    pub fn while_idle<T>(&mut self, act: impl FnOnce(&Self) -> T) -> T {
         let goal = self.goal.send_replace(None);
         let result = act(self);
-        // The events of what was done come before the snapshot that the loop will plan on.
-        std::thread::sleep(Duration::from_millis(150));
-        self.refresh();
         self.goal.send_replace(goal);
         result
     }
@@ -66,6 +74,20 @@ impl Stack {
         let runtime = self.runtime.as_ref().expect("until dropped");
         let everything = homeostat::controller::snapshot::Dirty::everything();
         runtime.block_on(observer.refresh(everything));
+    }
+
+    /// Waits until these steps have been done, whatever else is still to be done.
+    pub fn did(&mut self, expected: &[&str]) {
+        let steps = self.at_least(expected.len());
+        assert_eq!(steps, expected, "plans:\n{}", self.plans.take().join("\n"));
+    }
+
+    /// Waits until this step has failed, and with it all that the same plan had built on it.
+    pub fn fails(&mut self, step: &str) {
+        let steps = self.at_least(2);
+        assert_eq!(steps[0], format!("{step}: failed"));
+        let skipped = |s: &String| s.ends_with(": skipped");
+        assert!(steps[1..].iter().all(skipped), "{steps:#?}");
     }
 
     /// Waits until exactly these steps have been done, in this order, and sees that nothing else
@@ -93,6 +115,15 @@ impl Stack {
 
     /// The steps of a mend: `count` of them and whatever follows until the stack is idle.
     fn steps(&mut self, count: usize) -> Vec<String> {
+        let mut steps = self.at_least(count);
+        self.settle(SOON);
+        std::thread::sleep(QUIET);
+        self.settle(SOON);
+        steps.extend(self.normal_history());
+        steps
+    }
+
+    fn at_least(&mut self, count: usize) -> Vec<String> {
         let deadline = Instant::now() + SOON;
         let mut steps = self.normal_history();
         while steps.len() < count {
@@ -107,10 +138,6 @@ impl Stack {
             std::thread::sleep(Duration::from_millis(10));
             steps.extend(self.normal_history());
         }
-        self.settle(SOON);
-        std::thread::sleep(QUIET);
-        self.settle(SOON);
-        steps.extend(self.normal_history());
         steps
     }
 
@@ -194,6 +221,14 @@ impl Stack {
         let mut all = vec!["exec", &container, "/stand-ins"];
         all.extend(args);
         docker(&all);
+    }
+
+    /// Ends the process of a service's stand-in from within, as a crash does.
+    pub fn crash(&self, service: &str, code: u8) {
+        // The connection may end before the answer.
+        let body = format!("{{\"code\":{code}}}");
+        let args = ["exec", &self.container(service), "/stand-ins", "admin", "exit", &body];
+        let _ = docker_try(&args);
     }
 
     /// Whether `from` reaches the health page of a stand-in by this name.

@@ -1,0 +1,76 @@
+//! Where the loop looks by itself: probes of what runs, and a second look at what the engine is
+//! restarting.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::{Goal, Inbox, Worker};
+use crate::controller::snapshot::Dirty;
+use crate::observed::{ContainerState, Observed, Slot};
+use crate::plan::running::ENGINE_RESTART_GRACE;
+use crate::probe::prober::Target;
+use crate::probe::vantage::{PublishedPort, Reach, candidates};
+
+impl Worker {
+    /// Points the prober at the present runs of the probed services.
+    pub(super) fn aim(&mut self, goal: &Goal, observed: &Observed) {
+        let mut targets = BTreeMap::new();
+        let local =
+            Reach { addresses: observed.engine.capabilities.addresses_reachable, ..Reach::LOCAL };
+        for container in observed.of_project(&goal.desired.project.name) {
+            let Some(slot) = container.slot() else { continue };
+            let Some(probe) = goal.probes.get(&slot.service) else { continue };
+            let (ContainerState::Running, Some(started)) = (container.state, container.started)
+            else {
+                continue;
+            };
+            let published = published_ports(goal, &slot);
+            let target = Target {
+                container: container.id.clone(),
+                started: started.0,
+                probe: Arc::clone(probe),
+                candidates: candidates(probe, container, observed, &published, local),
+            };
+            targets.insert(slot, target);
+        }
+        let live: BTreeSet<&Slot> = targets.keys().collect();
+        self.probes.retain(|slot, _| live.contains(slot));
+        self.prober.set_targets(targets);
+    }
+
+    /// Looks again, a little later, at each container that the engine is restarting: when the
+    /// engine can't start it and gives up, no event says so (seen on 20.10).
+    pub(super) fn recheck(&mut self, goal: &Goal, observed: &Observed) {
+        for container in observed.of_project(&goal.desired.project.name) {
+            let restarting = container.state == ContainerState::Restarting;
+            if !restarting || !self.rechecks.insert(container.id.clone()) {
+                continue;
+            }
+            let (observer, post) = (self.parts.observer.clone(), self.post.clone());
+            let id = container.id.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(ENGINE_RESTART_GRACE).await;
+                let containers = [id.clone()].into();
+                observer.refresh(Dirty { containers, ..Dirty::default() }).await;
+                let _ = post.send(Inbox::Rechecked(id)).await;
+            });
+        }
+    }
+}
+
+/// Fixed host ports of a service, as the Compose file names them.
+fn published_ports(goal: &Goal, slot: &Slot) -> Vec<PublishedPort> {
+    let Some(service) = goal.desired.project.services.get(&slot.service) else { return vec![] };
+    service
+        .ports
+        .iter()
+        .filter_map(|p| {
+            Some(PublishedPort {
+                host_ip: p.host_ip.clone().unwrap_or_default(),
+                host_port: p.published.as_ref()?.parse().ok()?,
+                target: p.target,
+                protocol: p.protocol.clone(),
+            })
+        })
+        .collect()
+}
