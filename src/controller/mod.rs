@@ -1,8 +1,13 @@
 //! The only loop: observe, plan, execute, again.
 
+<<<<<<< HEAD
 pub mod changes;
+=======
+pub mod claims;
+>>>>>>> daemon
 pub mod command;
 pub mod daemon;
+pub mod keeper;
 pub mod ledger;
 pub mod meter;
 pub mod observer;
