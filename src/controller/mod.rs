@@ -1,10 +1,7 @@
 //! The only loop: observe, plan, execute, again.
 
-<<<<<<< HEAD
 pub mod changes;
-=======
 pub mod claims;
->>>>>>> daemon
 pub mod command;
 pub mod daemon;
 pub mod keeper;
