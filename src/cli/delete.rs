@@ -18,7 +18,7 @@ use crate::api::diagnostic::did_you_mean;
 use crate::api::status::Status;
 use crate::clock::{Clock, SystemClock};
 use crate::compose::Project;
-use crate::controller::observer::Changes;
+use crate::controller::changes::Changes;
 use crate::controller::snapshot;
 use crate::desired::source::find;
 use crate::desired::{Desired, Policy};

@@ -1,19 +1,12 @@
 //! `run`: the daemon.
 
-use std::sync::Arc;
 use std::time::Duration;
-
-use tokio::sync::watch;
-use tokio::task::JoinSet;
 
 use super::args::RunArgs;
 use super::error::{CliError, Exit, tell};
 use super::goal::request;
 use super::resolved::Resolved;
-use crate::clock::{Clock, SystemClock};
-use crate::controller::daemon::{self, DaemonError, DaemonOptions, Followed};
-use crate::controller::publish::SourceView;
-use crate::controller::watch::{Follower, Following};
+use crate::controller::daemon::{self, DaemonError, DaemonOptions};
 use crate::desired::Diagnostics;
 use crate::desired::source::{Source, find};
 use crate::engine::Tier;
@@ -39,35 +32,13 @@ pub async fn run(options: &Resolved, args: &RunArgs) -> Result<Exit, CliError> {
     usable(&found.sources)?;
     // The tier is enforced at the engine's seam: a lower one refuses what it must not do.
     let engine = options.engine(Tier::Reconcile)?;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let mut tasks = JoinSet::new();
-    let mut stacks = Vec::new();
-    for source in found.sources {
-        let name = source.name.clone();
-        let (follower, following) = Follower::new(source, Arc::clone(&clock), None);
-        tasks.spawn(follower.run(stop.clone()));
-        let Following { goal, mut status } = following;
-        let (shown, source) = watch::channel(SourceView::default());
-        tasks.spawn(async move {
-            while status.changed().await.is_ok() {
-                let view = SourceView::from(&*status.borrow_and_update());
-                if shown.send(view).is_err() {
-                    return;
-                }
-            }
-        });
-        stacks.push(Followed { name, goal, source });
-    }
     let daemon = DaemonOptions {
         state_dir: options.state_path()?,
         listen: args.listen,
         metrics_listen: args.metrics_listen,
         resync,
     };
-    let ended = daemon::run(daemon, engine, stacks, stop.clone()).await;
-    stop.cancel();
-    tasks.shutdown().await;
-    ended?;
+    daemon::run(daemon, engine, found.sources, stop).await?;
     Ok(Exit::Well)
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::plan::Report;
+use crate::probe::Answer;
 
 /// A counter of what the loop does.
 pub trait Meter: Send + Sync + 'static {
@@ -26,6 +27,8 @@ pub trait Meter: Send + Sync + 'static {
     fn forgotten(&self, _project: &str, _services: &BTreeSet<String>) {}
     /// A container of this service was started again.
     fn restarted(&self, _project: &str, _service: &str) {}
+    /// A probe gave this answer.
+    fn probed(&self, _answer: Answer) {}
     /// Time from an event's arrival to the first write that answers it.
     fn reacted(&self, _took: Duration) {}
     /// A turn of the loop ended, in controller-runtime's words: `success`, `error`, `requeue`

@@ -1,7 +1,10 @@
 //! The only loop: observe, plan, execute, again.
 
+pub mod changes;
+pub mod claims;
 pub mod command;
 pub mod daemon;
+pub mod keeper;
 pub mod ledger;
 pub mod meter;
 pub mod observer;

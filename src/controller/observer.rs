@@ -6,20 +6,20 @@
 //! - After a gap in the stream nothing is published before a full list.
 //! - A request to look again is answered after a snapshot that was read later than the request.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::changes::Changes;
 use super::meter::Meter;
 use super::snapshot::{Dirty, Picture};
 use crate::clock::{Clock, Mono};
 use crate::engine::{ContainerId, DynEngine, EngineEvent, Fault, StreamItem};
-use crate::execute::Freshness;
 use crate::observed::{Observed, labels};
 
 /// Time between two full lists while the stream is healthy.
@@ -67,31 +67,6 @@ pub struct Refresh {
     pub done: oneshot::Sender<()>,
 }
 
-/// When something last happened to each container.
-#[derive(Debug, Default)]
-pub struct Changes(Mutex<BTreeMap<ContainerId, Mono>>);
-
-impl Changes {
-    fn note(&self, id: ContainerId, at: Mono) {
-        if let Ok(mut changes) = self.0.lock() {
-            changes.insert(id, at);
-        }
-    }
-
-    fn forget(&self, known: &Observed) {
-        if let Ok(mut changes) = self.0.lock() {
-            changes.retain(|id, _| known.containers.contains_key(id));
-        }
-    }
-}
-
-impl Freshness for Changes {
-    fn changed_since(&self, id: &ContainerId, observed: &Observed) -> bool {
-        let Ok(changes) = self.0.lock() else { return true };
-        changes.get(id).is_some_and(|at| *at > observed.at.mono)
-    }
-}
-
 /// How others speak with the observer.
 #[derive(Clone)]
 pub struct Handle {
@@ -99,7 +74,7 @@ pub struct Handle {
     pub snapshots: watch::Receiver<Snapshot>,
     /// Requests to look again.
     pub requests: mpsc::Sender<Refresh>,
-    /// When something last happened to each container.
+    /// What last changed each container.
     pub changes: Arc<Changes>,
     /// The projects whose containers are inspected.
     pub projects: watch::Sender<BTreeSet<String>>,
@@ -360,18 +335,14 @@ impl Observer {
     }
 
     fn container_event(&self, event: EngineEvent, picture: &Picture, dirty: &mut Dirty) -> bool {
-        let id = ContainerId(event.actor);
         let project = event.attributes.get(labels::PROJECT).map(String::as_str);
         if !picture.is_managed(project) {
             return true;
         }
-        let lasting = ["start", "die", "destroy", "rename", "pause", "unpause", "update"];
-        if lasting.contains(&event.action.as_str()) {
-            self.changes.note(id.clone(), self.clock.now().mono);
-        }
+        self.changes.note(&event, self.clock.now().mono);
         // A signal alone changes nothing; if it ends the process, `die` follows.
         if event.action != "kill" {
-            dirty.containers.insert(id);
+            dirty.containers.insert(ContainerId(event.actor));
         }
         false
     }

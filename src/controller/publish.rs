@@ -22,6 +22,8 @@ pub struct SourceView {
     pub gone: bool,
     /// Fingerprint of the last good load.
     pub fingerprint: String,
+    /// Which other stack keeps the same project; empty while none does.
+    pub conflict: String,
 }
 
 /// One stack, as its worker and its follower see it.
@@ -92,8 +94,7 @@ fn stack(sight: &StackSight, old: Option<&StackStatus>, now: Timestamp) -> Stack
         .map(|e| format!("{}: {}", e.resource, e.standing))
         .collect();
     let mut conditions = old.map(|o| o.conditions.clone()).unwrap_or_default();
-    let mut set = |kind: &str, holds: bool, reason: &str, message: String| {
-        let status = if holds { ConditionStatus::True } else { ConditionStatus::False };
+    let mut set = |kind: &str, status: ConditionStatus, reason: &str, message: String| {
         set_condition(
             &mut conditions,
             Condition {
@@ -108,22 +109,26 @@ fn stack(sight: &StackSight, old: Option<&StackStatus>, now: Timestamp) -> Stack
     };
     let all_ready = ready == desired && desired > 0 && view.link == Link::Live;
     let reason = if all_ready { "AllReady" } else { "NotAllReady" };
-    set("Ready", all_ready, reason, format!("{ready} of {desired} ready"));
+    set("Ready", holds(all_ready), reason, format!("{ready} of {desired} ready"));
     let reason = if synced { "InSync" } else { "Progressing" };
-    set("Synced", synced, reason, waiting.first().cloned().unwrap_or_default());
+    set("Synced", holds(synced), reason, waiting.first().cloned().unwrap_or_default());
     let source = &sight.source;
-    let source_reason = match (source.gone, source.error.is_empty()) {
-        (true, _) => "SourceGone",
-        (false, false) => "Invalid",
-        (false, true) => "Valid",
+    let (source_status, reason, message) = match source {
+        _ if source.gone => (ConditionStatus::False, "SourceGone", &source.error),
+        _ if !source.error.is_empty() => (ConditionStatus::False, "Invalid", &source.error),
+        _ if !source.conflict.is_empty() => {
+            (ConditionStatus::False, "ProjectTaken", &source.conflict)
+        }
+        _ if sight.goal.is_none() => (ConditionStatus::Unknown, "Loading", &source.error),
+        _ => (ConditionStatus::True, "Valid", &source.error),
     };
-    set("SourceValid", source_reason == "Valid", source_reason, source.error.clone());
+    set("SourceValid", source_status, reason, message.clone());
     let (engine_reason, message) = match &view.link {
         Link::Live => ("Connected", String::new()),
         Link::Connecting => ("Connecting", String::new()),
         Link::Stale(fault) => (fault.reason(), fault.to_string()),
     };
-    set("EngineReachable", view.link == Link::Live, engine_reason, message);
+    set("EngineReachable", holds(view.link == Link::Live), engine_reason, message);
     StackStatus {
         name: sight.name.clone(),
         project: sight.goal.as_ref().map(|g| g.desired.project.name.clone()).unwrap_or_default(),
@@ -136,6 +141,10 @@ fn stack(sight: &StackSight, old: Option<&StackStatus>, now: Timestamp) -> Stack
         message: waiting.first().cloned().unwrap_or_default(),
         conditions,
     }
+}
+
+const fn holds(condition: bool) -> ConditionStatus {
+    if condition { ConditionStatus::True } else { ConditionStatus::False }
 }
 
 const fn is_good(status: SlotStatus) -> bool {
@@ -159,7 +168,7 @@ fn service(
         &mut conditions,
         Condition {
             kind: "Ready".into(),
-            status: if good { ConditionStatus::True } else { ConditionStatus::False },
+            status: holds(good),
             reason: camel(report.status.word()),
             message: report.message.clone(),
             last_transition_time: now.rfc3339(),

@@ -163,7 +163,9 @@ impl Worker {
         let (progress, _) = broadcast::channel(1024);
         let (nudge, nudges) = mpsc::channel(16);
         let tap = Tap { nudge, views: seen, progress: progress.clone() };
-        let prober = Prober::new(Arc::clone(&parts.clock), answered);
+        let metrics = Arc::clone(&parts.metrics);
+        let count = Arc::new(move |answer| metrics.probed(answer));
+        let prober = Prober::new(Arc::clone(&parts.clock), answered, count);
         let worker = Self {
             memory: parts.memory.clone(),
             parts,

@@ -9,6 +9,7 @@ use super::status::ServiceStatus;
 use crate::clock::Timestamp;
 use crate::controller::meter::Meter;
 use crate::plan::{Report, SlotStatus};
+use crate::probe::Answer;
 use crate::store::Completion;
 
 impl Meter for Metrics {
@@ -67,6 +68,10 @@ impl Meter for Metrics {
 
     fn restarted(&self, project: &str, service: &str) {
         self.service_restarted(project, service, 1);
+    }
+
+    fn probed(&self, answer: Answer) {
+        Self::probed(self, answer.into());
     }
 
     fn reacted(&self, took: Duration) {

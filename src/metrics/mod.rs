@@ -5,6 +5,7 @@
 //! - No label holds a container ID, an error's text or anything else without bound. Project and
 //!   service names come from the loaded files, and [`Metrics::forget_service`] takes theirs away.
 
+pub mod engine;
 pub mod labels;
 pub mod meter;
 mod status;
@@ -93,7 +94,7 @@ impl Metrics {
             reconcile_time: r
                 .seconds("homeostat_reconcile_time_seconds", "Time that a reconcile took.")?,
             queue_depth: r
-                .gauge("homeostat_workqueue_depth", "Stacks that wait for a reconcile.")?,
+                .gauge("homeostat_workqueue_depth", "Stacks that have steps planned or under way.")?,
             actions: r.counters(
                 "homeostat_actions_total",
                 "Writes to the engine by action and result.",
@@ -175,7 +176,7 @@ impl Metrics {
             )?,
             config_ok: r.gauge(
                 "homeostat_config_last_reload_successful",
-                "1 if the files could be loaded the last time that they changed.",
+                "1 if every stack's files could be loaded the last time that they changed.",
             )?,
             config_time: r.float_gauge(
                 "homeostat_config_last_reload_success_timestamp_seconds",
@@ -236,7 +237,7 @@ impl Metrics {
         }
     }
 
-    /// So many stacks wait for a reconcile.
+    /// So many stacks have steps planned or under way.
     pub fn queue_depth(&self, depth: usize) {
         self.queue_depth.set(i64::try_from(depth).unwrap_or(i64::MAX));
     }
@@ -337,11 +338,15 @@ impl Metrics {
         self.probes.with_label_values(&[answer.word()]).inc();
     }
 
-    /// The files were loaded: `Some(when)` if well.
+    /// Whether the files of all stacks are well.
+    pub fn config_successful(&self, well: bool) {
+        self.config_ok.set(i64::from(well));
+    }
+
+    /// The files of a stack were loaded: `Some(when)` if well.
     pub fn config_loaded(&self, well: Option<Timestamp>) {
         let result = if well.is_some() { CallResult::Success } else { CallResult::Error };
         self.config_reloads.with_label_values(&[result.word()]).inc();
-        self.config_ok.set(i64::from(well.is_some()));
         if let Some(at) = well {
             self.config_time.set(seconds(at));
         }

@@ -128,6 +128,7 @@ fn updates_arrive_in_their_series() {
     metrics.reconciled(Controller::Stack, ReconcileResult::Requeue, Duration::from_secs(2));
     metrics.config_loaded(Some(Timestamp(2_000)));
     metrics.config_loaded(None);
+    metrics.config_successful(false);
     metrics.resynced(Timestamp(1_234), Duration::ZERO);
     metrics.service("p", "quote\"\n", ServiceStatus::Held, 3, 2);
     let text = exposed(&metrics);

@@ -10,6 +10,7 @@ mod handle;
 pub mod journal;
 pub mod rows;
 mod schema;
+mod sources;
 pub mod state_dir;
 
 pub use events::EventQuery;

@@ -80,6 +80,11 @@ const TABLES: &str = "
         at INTEGER NOT NULL,
         PRIMARY KEY (engine, project)
     ) STRICT, WITHOUT ROWID;
+    CREATE TABLE sources (
+        stack TEXT NOT NULL PRIMARY KEY,
+        generation INTEGER NOT NULL,
+        fingerprint TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
     CREATE TABLE stack_events (
         seq INTEGER PRIMARY KEY AUTOINCREMENT,
         first INTEGER NOT NULL,

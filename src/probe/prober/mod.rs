@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use crate::clock::Clock;
 use crate::engine::ContainerId;
 use crate::observed::Slot;
-use crate::probe::Readiness;
+use crate::probe::{Answer, Readiness};
 use crate::probe::ask::{Observation, ask};
 use crate::probe::spec::Probe;
 use crate::probe::vantage::{Candidate, Reached};
@@ -50,15 +50,24 @@ pub trait Observe: Send + Sync + 'static {
     fn observe(&self, target: Target, reached: Reached) -> BoxFuture<'static, Observation>;
 }
 
+/// Hears of every answer, for metrics.
+pub type Count = Arc<dyn Fn(Answer) + Send + Sync>;
+
 /// Observes over the network.
 struct Network {
     clock: Arc<dyn Clock>,
+    count: Count,
 }
 
 impl Observe for Network {
     fn observe(&self, target: Target, reached: Reached) -> BoxFuture<'static, Observation> {
-        let clock = Arc::clone(&self.clock);
-        async move { ask(&target.probe, &target.candidates, &reached, &*clock).await }.boxed()
+        let (clock, count) = (Arc::clone(&self.clock), Arc::clone(&self.count));
+        async move {
+            let seen = ask(&target.probe, &target.candidates, &reached, &*clock).await;
+            count(seen.outcome.answer);
+            seen
+        }
+        .boxed()
     }
 }
 
@@ -90,8 +99,12 @@ pub struct Prober {
 
 impl Prober {
     /// Starts a prober without targets, on the present tokio runtime.
-    pub fn new(clock: Arc<dyn Clock>, tx: mpsc::Sender<(Slot, Readiness)>) -> Self {
-        let observe = Arc::new(Network { clock: Arc::clone(&clock) });
+    pub fn new(
+        clock: Arc<dyn Clock>,
+        tx: mpsc::Sender<(Slot, Readiness)>,
+        count: Count,
+    ) -> Self {
+        let observe = Arc::new(Network { clock: Arc::clone(&clock), count });
         Self::with(clock, tx, observe)
     }
 

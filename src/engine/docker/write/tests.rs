@@ -41,9 +41,9 @@ fn every_write_is_the_request_that_the_engine_documents() {
     let wanted = [
         r#"POST /v1.41/containers/create?name=p-s-1&platform=linux%2Farm64 {"Image":"x"} within 120s"#,
         "POST /v1.41/containers/abc/start  within 60s",
-        "POST /v1.41/containers/abc/stop?t=3  within 17s",
+        "POST /v1.41/containers/abc/stop?t=3  within 17.5s",
         "POST /v1.41/containers/abc/stop  within 25s",
-        "POST /v1.41/containers/abc/restart?t=3  within 32s",
+        "POST /v1.41/containers/abc/restart?t=3  within 32.5s",
         "POST /v1.41/containers/abc/unpause  within 30s",
         "POST /v1.41/containers/abc/rename?name=new  within 30s",
         "DELETE /v1.41/containers/abc?force=true&v=false  within 120s",

@@ -1,0 +1,79 @@
+//! Which stack keeps which Compose project: two stacks on one project would undo each other's work.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Who keeps what. Of two stacks that begin together the first by name wins, so that a restart of
+/// the daemon doesn't swap them.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Claims {
+    /// Stacks whose files haven't been loaded even once.
+    undecided: BTreeSet<String>,
+    /// Stack by project.
+    holders: BTreeMap<String, String>,
+}
+
+/// The answer to a claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claim {
+    /// The stack keeps the project.
+    Granted,
+    /// A stack that goes first hasn't said yet what it keeps.
+    Wait,
+    /// That stack keeps it.
+    TakenBy(String),
+}
+
+impl Claims {
+    /// No project is kept yet by any of these stacks.
+    pub fn new(stacks: impl IntoIterator<Item = String>) -> Self {
+        Self { undecided: stacks.into_iter().collect(), holders: BTreeMap::new() }
+    }
+
+    /// The files of `stack` were loaded for the first time, well or not.
+    pub fn decided(&mut self, stack: &str) -> bool {
+        self.undecided.remove(stack)
+    }
+
+    /// `stack` wants to keep `project`.
+    pub fn claim(&mut self, stack: &str, project: &str) -> Claim {
+        match self.holders.get(project) {
+            Some(holder) if holder == stack => return Claim::Granted,
+            Some(holder) => return Claim::TakenBy(holder.clone()),
+            None => {}
+        }
+        if self.undecided.iter().any(|other| other.as_str() < stack) {
+            return Claim::Wait;
+        }
+        self.holders.insert(project.to_owned(), stack.to_owned());
+        Claim::Granted
+    }
+
+    /// `stack` keeps `project` no longer.
+    pub fn release(&mut self, stack: &str, project: &str) {
+        if self.holders.get(project).is_some_and(|holder| holder == stack) {
+            self.holders.remove(project);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_by_name_wins_whoever_loads_first() {
+        let mut claims = Claims::new(["a", "b"].map(str::to_owned));
+        claims.decided("b");
+        assert_eq!(claims.claim("b", "p"), Claim::Wait);
+        assert!(claims.decided("a"));
+        assert!(!claims.decided("a"));
+        assert_eq!(claims.claim("a", "p"), Claim::Granted);
+        assert_eq!(claims.claim("a", "p"), Claim::Granted);
+        assert_eq!(claims.claim("b", "p"), Claim::TakenBy("a".into()));
+        assert_eq!(claims.claim("b", "q"), Claim::Granted);
+        claims.release("b", "p");
+        assert_eq!(claims.claim("b", "p"), Claim::TakenBy("a".into()));
+        claims.release("a", "p");
+        assert_eq!(claims.claim("b", "p"), Claim::Granted);
+    }
+}

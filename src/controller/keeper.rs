@@ -1,0 +1,284 @@
+//! One stack in the daemon: waits for its files, its project and the engine, then keeps it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::claims::{Claim, Claims};
+use super::command;
+use super::meter::Meter;
+use super::observer::{Handle, Link};
+use super::publish::{SourceView, StackSight, status};
+use super::recall;
+use super::recording::JournalRecorder;
+use super::watch::Following;
+use super::worker::{Goal, Parts, View, Worker};
+use crate::api::status::{Publisher, StatusReader};
+use crate::clock::Clock;
+use crate::engine::DynEngine;
+use crate::metrics::Metrics;
+use crate::store;
+
+/// How long steps under way may go on after the daemon was told to stop. What isn't over by then
+/// stays open in the journal, and the next start looks what came of it.
+const LAST_STEPS: Duration = Duration::from_secs(5);
+
+/// Where every stack's sight comes together, to be published as one status.
+pub struct Board {
+    /// The engine's address.
+    pub endpoint: String,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Where to publish.
+    pub publisher: Publisher,
+    /// What was published.
+    pub reader: StatusReader,
+    /// Metrics.
+    pub metrics: Arc<Metrics>,
+    /// The sights, by stack.
+    pub sights: Mutex<BTreeMap<String, StackSight>>,
+    /// Stacks whose files were loaded, and whether well.
+    pub sources: Mutex<BTreeMap<String, bool>>,
+    /// Who keeps what.
+    pub claims: watch::Sender<Claims>,
+}
+
+impl Board {
+    fn show(&self, sight: StackSight) {
+        let mut sights = self.sights.lock().unwrap_or_else(PoisonError::into_inner);
+        sights.insert(sight.name.clone(), sight);
+        let all: Vec<StackSight> = sights.values().cloned().collect();
+        let working = all.iter().filter(|s| s.view.busy > 0 || !s.view.plan.is_empty()).count();
+        self.metrics.queue_depth(working);
+        let before = Arc::clone(&self.reader.borrow());
+        self.publisher.publish(status(&self.endpoint, &all, &before, self.clock.now().wall));
+    }
+
+    /// The files of a stack were loaded. The metric is 1 only while all stacks' files are well.
+    fn loaded(&self, stack: &str, well: bool) {
+        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        sources.insert(stack.to_owned(), well);
+        self.metrics.config_loaded(well.then(|| self.clock.now().wall));
+        self.metrics.config_successful(sources.values().all(|well| *well));
+    }
+
+    fn claim(&self, stack: &str, project: &str) -> Claim {
+        let mut answer = Claim::Wait;
+        self.claims.send_if_modified(|claims| {
+            answer = claims.claim(stack, project);
+            false
+        });
+        answer
+    }
+
+    fn release(&self, stack: &str, project: &str) {
+        self.claims.send_modify(|claims| claims.release(stack, project));
+    }
+}
+
+/// One stack in the daemon.
+pub struct Keeper {
+    /// Its name.
+    pub name: String,
+    /// Its files.
+    pub following: Following,
+    /// The engine.
+    pub engine: DynEngine,
+    /// The observer.
+    pub observer: Handle,
+    /// The journal.
+    pub journal: store::Handle,
+    /// Where to show it.
+    pub board: Arc<Board>,
+    /// Where commands reach it.
+    pub taps: command::Taps,
+}
+
+impl Keeper {
+    /// Keeps the stack until told to stop. An edit that names another project begins anew with
+    /// that one; what was made for the old one is left alone.
+    pub async fn run(mut self, stop: CancellationToken) {
+        self.show(View::default(), "");
+        while let Some((goal, engine)) = self.first_facts(&stop).await {
+            let project = goal.desired.project.name.clone();
+            self.keep(goal, engine, &stop).await;
+            self.board.release(&self.name, &project);
+            if stop.is_cancelled() {
+                return;
+            }
+        }
+    }
+
+    /// Runs the worker and publishes what it sees, until told to stop or until the goal is one of
+    /// another project.
+    async fn keep(&mut self, goal: Goal, engine: String, stop: &CancellationToken) {
+        let project = goal.desired.project.name.clone();
+        self.observer.projects.send_modify(|projects| {
+            projects.insert(project.clone());
+        });
+        let clock = &self.board.clock;
+        let recalled = recall::memory(&self.journal, &engine, &goal, &**clock).await;
+        let metrics = Arc::clone(&self.board.metrics);
+        let recorder = JournalRecorder {
+            journal: self.journal.clone(),
+            metrics: Arc::clone(&metrics),
+            engine: engine.clone(),
+            project: project.clone(),
+            boot_id: recall::boot_id(),
+        };
+        let mut services: BTreeSet<String> = service_names(&goal);
+        let (goals, wanted) = watch::channel(Some(goal));
+        let (worker, tap) = Worker::new(Parts {
+            engine: Arc::clone(&self.engine),
+            observer: self.observer.clone(),
+            clock: Arc::clone(clock),
+            metrics: Arc::clone(&metrics) as Arc<_>,
+            recorder: Arc::new(recorder),
+            memory: recalled,
+            goal: wanted,
+        });
+        let mut views = tap.views.clone();
+        self.enlist(Some(tap));
+        let end = stop.child_token();
+        let mut worker = tokio::spawn(worker.run(end.clone()));
+        let mut applied = String::new();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                changed = views.changed() => if changed.is_err() { break },
+                Ok(()) = self.following.status.changed() => self.loaded().await,
+                Ok(()) = self.following.goal.changed() => {
+                    let next = self.following.goal.borrow_and_update().clone();
+                    let Some(next) = next else { continue };
+                    if next.desired.project.name != project {
+                        break;
+                    }
+                    services.extend(service_names(&next));
+                    goals.send_replace(Some(next));
+                }
+                _ = &mut worker => break,
+            }
+            let view = views.borrow_and_update().clone();
+            self.note_applied(&engine, &project, &view, &mut applied).await;
+            self.show(view, "");
+        }
+        end.cancel();
+        if !worker.is_finished() && tokio::time::timeout(LAST_STEPS, &mut worker).await.is_err() {
+            worker.abort();
+            tracing::warn!(stack = %self.name, "steps under way are left to the engine; the next start sees what came of them");
+        }
+        self.enlist(None);
+        if !stop.is_cancelled() {
+            metrics.forgotten(&project, &services);
+            self.observer.projects.send_modify(|projects| {
+                projects.remove(&project);
+            });
+        }
+    }
+
+    /// Writes down which state of the files was reached, once it is.
+    async fn note_applied(&self, engine: &str, project: &str, view: &View, applied: &mut String) {
+        let (generation, print) = {
+            let status = self.following.status.borrow();
+            (status.generation, status.fingerprint.clone().unwrap_or_default())
+        };
+        let reached = view.generation == generation
+            && view.link == Link::Live
+            && view.plan.is_empty()
+            && view.busy == 0
+            && view.report.settled();
+        if !reached || *applied == print {
+            return;
+        }
+        match self.journal.set_generation(engine, project, &print).await {
+            Ok(()) => *applied = print,
+            Err(error) => {
+                self.board.metrics.journal_failed();
+                tracing::error!(%error, "can't journal the generation; going on without");
+            }
+        }
+    }
+
+    fn enlist(&self, tap: Option<super::worker::Tap>) {
+        let mut taps = self.taps.lock().unwrap_or_else(PoisonError::into_inner);
+        match tap {
+            Some(tap) => taps.insert(self.name.clone(), tap),
+            None => taps.remove(&self.name),
+        };
+    }
+
+    fn show(&self, view: View, conflict: &str) {
+        self.board.show(StackSight {
+            name: self.name.clone(),
+            goal: self.following.goal.borrow().clone(),
+            view,
+            source: SourceView {
+                conflict: conflict.to_owned(),
+                ..SourceView::from(&*self.following.status.borrow())
+            },
+        });
+    }
+
+    /// The files were loaded, well or not: counted, and the generation written down.
+    async fn loaded(&mut self) {
+        let status = self.following.status.borrow_and_update().clone();
+        let well = status.error.is_none() && !status.source_gone;
+        self.board.loaded(&self.name, well);
+        self.board.claims.send_if_modified(|claims| claims.decided(&self.name));
+        let (true, Some(print)) = (well, status.fingerprint) else { return };
+        if let Err(error) = self.journal.set_source(&self.name, status.generation, &print).await {
+            self.board.metrics.journal_failed();
+            tracing::error!(%error, "can't journal the generation; going on without");
+        }
+    }
+
+    /// A good load whose project is free, and the engine's ID; shows what is missing meanwhile.
+    async fn first_facts(&mut self, stop: &CancellationToken) -> Option<(Goal, String)> {
+        let mut claims = self.board.claims.subscribe();
+        let mut told = String::new();
+        loop {
+            if self.following.status.has_changed().is_ok_and(|changed| changed) {
+                self.loaded().await;
+            }
+            claims.borrow_and_update();
+            let snapshot = self.observer.snapshots.borrow_and_update().clone();
+            let goal = self.following.goal.borrow_and_update().clone();
+            let mut conflict = String::new();
+            if let Some(goal) = goal {
+                let project = goal.desired.project.name.clone();
+                match self.board.claim(&self.name, &project) {
+                    Claim::Granted if snapshot.link == Link::Live => {
+                        return Some((goal, snapshot.observed.engine.id.clone()));
+                    }
+                    Claim::Granted | Claim::Wait => {}
+                    Claim::TakenBy(other) => {
+                        conflict = format!(
+                            "the Compose project {project} is kept by the stack {other}; give one of them another project name"
+                        );
+                    }
+                }
+            }
+            if told != conflict && !conflict.is_empty() {
+                tracing::error!(stack = %self.name, "{conflict}");
+            }
+            let view =
+                View { link: snapshot.link, observed: snapshot.observed, ..View::default() };
+            self.show(view, &conflict);
+            told = conflict;
+            tokio::select! {
+                () = stop.cancelled() => return None,
+                Ok(()) = self.observer.snapshots.changed() => {}
+                Ok(()) = self.following.goal.changed() => {}
+                Ok(()) = self.following.status.changed() => self.loaded().await,
+                Ok(()) = claims.changed() => {}
+            }
+        }
+    }
+}
+
+fn service_names(goal: &Goal) -> BTreeSet<String> {
+    goal.desired.project.services.keys().cloned().collect()
+}

@@ -1,0 +1,83 @@
+//! Where each stack's generations stand, so that a restart of the daemon begins none.
+
+use rusqlite::{OptionalExtension, params};
+
+use super::handle::{Handle, StoreError};
+use super::journal::{Journal, JournalError};
+
+impl Journal {
+    /// Generation and fingerprint of a stack's last good load; `None` for a new one.
+    ///
+    /// # Errors
+    /// Nothing could be read.
+    pub fn source(&self, stack: &str) -> Result<Option<(u64, String)>, JournalError> {
+        let row = self
+            .db
+            .prepare_cached("SELECT generation, fingerprint FROM sources WHERE stack = ?1")?
+            .query_row([stack], |row| Ok((row.get::<_, i64>(0)?, row.get(1)?)))
+            .optional()?;
+        Ok(row.map(|(generation, print)| (u64::try_from(generation).unwrap_or(0), print)))
+    }
+
+    /// Notes a stack's generation and fingerprint.
+    ///
+    /// # Errors
+    /// Nothing was written.
+    pub fn set_source(
+        &mut self,
+        stack: &str,
+        generation: u64,
+        fingerprint: &str,
+    ) -> Result<(), JournalError> {
+        let generation = i64::try_from(generation).unwrap_or(i64::MAX);
+        self.db
+            .prepare_cached("INSERT OR REPLACE INTO sources VALUES (?1, ?2, ?3)")?
+            .execute(params![stack, generation, fingerprint])?;
+        Ok(())
+    }
+}
+
+impl Handle {
+    /// See [`Journal::source`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn source(&self, stack: &str) -> Result<Option<(u64, String)>, StoreError> {
+        let stack = stack.to_owned();
+        self.call(move |journal| journal.source(&stack)).await
+    }
+
+    /// See [`Journal::set_source`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn set_source(
+        &self,
+        stack: &str,
+        generation: u64,
+        fingerprint: &str,
+    ) -> Result<(), StoreError> {
+        let (stack, fingerprint) = (stack.to_owned(), fingerprint.to_owned());
+        self.call(move |journal| journal.set_source(&stack, generation, &fingerprint)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::clock::SystemClock;
+
+    #[test]
+    fn the_last_generation_is_kept() {
+        let mut journal = Journal::in_memory(Arc::new(SystemClock::new())).expect("opens");
+        assert_eq!(journal.source("bot").expect("reads"), None);
+        for (generation, print) in [(1, "a"), (2, "b")] {
+            journal.set_source("bot", generation, print).expect("writes");
+            let kept = journal.source("bot").expect("reads");
+            assert_eq!(kept, Some((generation, print.to_owned())));
+        }
+        assert_eq!(journal.source("other").expect("reads"), None);
+    }
+}
