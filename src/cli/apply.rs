@@ -183,7 +183,11 @@ impl Convergence {
                 biased;
                 () = stop.cancelled() => return Over::Interrupted,
                 progress = self.progress.recv() => match progress {
-                    Ok(progress) => shown.step(&progress),
+                    Ok(progress) => {
+                        // What made the step possible was published before it began.
+                        shown.view(&self.tap.views.borrow_and_update().clone(), goal);
+                        shown.step(&progress);
+                    }
                     Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => return Over::Stuck,
                 },

@@ -1,7 +1,6 @@
 //! Black-box tests: of the binary, and against a real engine.
 #![allow(clippy::disallowed_methods, reason = "black-box tests wait in real time")]
 
-
 #[path = "../support/engine-proxy/mod.rs"]
 mod engine_proxy;
 
