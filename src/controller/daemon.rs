@@ -145,8 +145,9 @@ pub async fn run(
     let _ = watching.await;
     let _ = door.await;
     drop(journal);
-    // The journal's thread ends when the last handle is gone; connections may still hold one.
+    // The journal's thread ends when the last handle is gone; connections and steps that were left
+    // to the engine may still hold one.
     let closed = tokio::task::spawn_blocking(move || keeper.join());
-    let _ = tokio::time::timeout(Duration::from_secs(5), closed).await;
+    let _ = tokio::time::timeout(Duration::from_secs(1), closed).await;
     Ok(())
 }

@@ -24,7 +24,7 @@ use crate::store;
 
 /// How long steps under way may go on after the daemon was told to stop. What isn't over by then
 /// stays open in the journal, and the next start looks what came of it.
-const LAST_STEPS: Duration = Duration::from_secs(5);
+const LAST_STEPS: Duration = Duration::from_secs(3);
 
 /// Where every stack's sight comes together, to be published as one status.
 pub struct Board {

@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use super::worker::Goal;
-use crate::clock::{Clock, Mono};
+use crate::clock::{Clock, Mono, Now};
 use crate::engine::ContainerId;
-use crate::plan::Memory;
+use crate::observed::Slot;
 use crate::plan::memory::Backoff;
 use crate::plan::recovery::CEILING;
-use crate::store::{Completion, Handle, Outcome};
+use crate::plan::{Memory, Resource};
+use crate::store::{Completion, Handle, Outcome, Unfinished};
+
+/// How long after a request that nobody waited for the engine may still carry it out.
+const STILL_ANSWERED: Duration = Duration::from_secs(5);
 
 /// Rebuilds the memory of a project. A journal that can't be read is an empty memory, said.
 ///
@@ -36,10 +40,9 @@ pub async fn memory(journal: &Handle, engine: &str, goal: &Goal, clock: &dyn Clo
     for (slot, job) in recalled.jobs.into_iter().filter(|(_, job)| job.exit_code == 0) {
         memory.jobs.insert(slot.service, (job.config_hash, job.image_id));
     }
+    memory.owned.extend(recalled.made.into_iter().map(ContainerId));
     for open in recalled.unfinished {
-        if !open.intent.container.is_empty() {
-            memory.owned.insert(ContainerId(open.intent.container.clone()));
-        }
+        asked_for(&mut memory, &open, now);
         tracing::info!(
             "the last run ended before it knew what came of: {}: {}",
             open.intent.name,
@@ -52,6 +55,40 @@ pub async fn memory(journal: &Handle, engine: &str, goal: &Goal, clock: &dyn Clo
         }
     }
     memory
+}
+
+/// What an intent without an outcome teaches: the engine may have done it, or may yet do it.
+fn asked_for(memory: &mut Memory, open: &Unfinished, now: Now) {
+    let intent = &open.intent;
+    if !intent.container.is_empty() {
+        memory.owned.insert(ContainerId(intent.container.clone()));
+    }
+    let Some(made) = intent.op.strip_prefix("create") else { return };
+    match intent.kind.as_str() {
+        "container" => {
+            let slot = Slot {
+                project: intent.project.clone(),
+                service: intent.service.clone(),
+                number: intent.number,
+            };
+            memory.unanswered.insert(slot, made.trim().to_owned());
+        }
+        // The engine lets two networks have one name, and starts no container on either then.
+        "network" => {
+            let age = now.wall.since(open.at);
+            let left = STILL_ANSWERED.saturating_sub(age);
+            if left > Duration::ZERO {
+                let backoff = Backoff {
+                    failures: 1,
+                    not_before: now.mono.after(left),
+                    last: "the last run asked for it, and the engine may still make it".into(),
+                    ..Backoff::default()
+                };
+                memory.resource_backoff.insert(Resource::Network(intent.name.clone()), backoff);
+            }
+        }
+        _ => {}
+    }
 }
 
 /// The host's boot ID, empty where there is none.

@@ -230,8 +230,9 @@ impl Worker {
             return None;
         };
         let begun = self.parts.clock.now();
-        if self.generation.replace(goal.desired.generation) != Some(goal.desired.generation) {
-            self.new_generation(&goal);
+        let before = self.generation.replace(goal.desired.generation);
+        if before != Some(goal.desired.generation) {
+            self.new_generation(&goal, before.is_none());
         }
         let mut observed = (*snapshot.observed).clone();
         self.aim(&goal, &observed);
@@ -274,10 +275,13 @@ impl Worker {
         self.memory.pulled.clear();
     }
 
-    /// An edit is a fresh start for pulls and for what could not be made before.
-    fn new_generation(&mut self, goal: &Goal) {
+    /// An edit is a fresh start for pulls and for what could not be made before; the first
+    /// generation of a run is no edit.
+    fn new_generation(&mut self, goal: &Goal, first: bool) {
         self.memory.pulled.clear();
-        self.memory.resource_backoff.clear();
+        if !first {
+            self.memory.resource_backoff.clear();
+        }
         let services: BTreeSet<String> = goal.desired.project.services.keys().cloned().collect();
         let gone: BTreeSet<String> = self.services.difference(&services).cloned().collect();
         self.parts.metrics.forgotten(&goal.desired.project.name, &gone);

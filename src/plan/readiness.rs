@@ -68,7 +68,9 @@ pub fn judge(
         } else if probe.is_some_and(|p| p.last.degraded) {
             (SlotStatus::Degraded, driver_message())
         } else {
-            (SlotStatus::Ready, String::new())
+            // A driver that can't tell says why, so that a person can mend it.
+            let unsure = probe.is_some_and(|p| p.last.answer == Answer::Unknown);
+            (SlotStatus::Ready, if unsure { driver_message() } else { String::new() })
         };
         return Verdict { status, message, ready, restart: None };
     }

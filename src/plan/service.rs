@@ -133,7 +133,14 @@ impl<'a> Planner<'a> {
         };
         if !self.memory.busy.is_empty() && self.memory.busy.contains(&plan.resource()) {
             self.note(plan.resource(), Standing::InProgress);
-            return SlotState { pending: true, ..state };
+            // What a step works on may be about to go: nobody builds upon it before that is over.
+            return SlotState {
+                pending: true,
+                running: false,
+                ready: false,
+                completed: false,
+                ..state
+            };
         }
         if let Some(why) = self.memory.holds.get(&plan.service.name) {
             self.note(plan.resource(), Standing::Held(why.clone()));

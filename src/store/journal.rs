@@ -283,6 +283,7 @@ impl Journal {
         };
         let mut recalled = Recalled { unfinished: self.unfinished(engine)?, ..Recalled::default() };
         recalled.unfinished.retain(|u| u.intent.project == project);
+        recalled.made = self.made(engine, project)?;
         let mut rows = self.db.prepare_cached(
             "SELECT service, number, failures, next, last_ready FROM backoff
              WHERE engine = ?1 AND project = ?2",

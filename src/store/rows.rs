@@ -1,6 +1,6 @@
 //! What the journal holds, one type a table.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -151,6 +151,8 @@ pub struct Recalled {
     pub generation: Option<Generation>,
     /// Intents without a known end, oldest first.
     pub unfinished: Vec<Unfinished>,
+    /// IDs of the containers that were made for the project, as far back as the journal goes.
+    pub made: BTreeSet<String>,
 }
 
 /// Kubernetes' two types of event.

@@ -1,4 +1,7 @@
-//! Where each stack's generations stand, so that a restart of the daemon begins none.
+//! What a restart of the daemon must not forget: where each stack's generations stand, and which
+//! containers are of our making.
+
+use std::collections::BTreeSet;
 
 use rusqlite::{OptionalExtension, params};
 
@@ -6,6 +9,21 @@ use super::handle::{Handle, StoreError};
 use super::journal::{Journal, JournalError};
 
 impl Journal {
+    /// IDs of the containers that were made for a project.
+    pub(super) fn made(
+        &self,
+        engine: &str,
+        project: &str,
+    ) -> Result<BTreeSet<String>, JournalError> {
+        let mut rows = self.db.prepare_cached(
+            "SELECT o.object FROM intents i JOIN outcomes o ON o.intent = i.id
+             WHERE i.engine = ?1 AND i.project = ?2 AND i.kind = 'container'
+                AND i.container = '' AND o.object <> ''",
+        )?;
+        let ids = rows.query_map(params![engine, project], |row| row.get(0))?;
+        Ok(ids.collect::<Result<_, _>>()?)
+    }
+
     /// Generation and fingerprint of a stack's last good load; `None` for a new one.
     ///
     /// # Errors
@@ -68,6 +86,32 @@ mod tests {
 
     use super::*;
     use crate::clock::SystemClock;
+    use crate::store::{Completion, Intent, Outcome};
+
+    #[test]
+    fn containers_of_our_making_are_known_again() {
+        let mut journal = Journal::in_memory(Arc::new(SystemClock::new())).expect("opens");
+        for (project, kind, container, object) in [
+            ("p", "container", "", "made"),
+            ("p", "container", "touched", "touched"),
+            ("p", "network", "", "net"),
+            ("q", "container", "", "other"),
+            ("p", "container", "", ""),
+        ] {
+            let intent = Intent {
+                engine: "E".into(),
+                project: project.into(),
+                kind: kind.into(),
+                container: container.into(),
+                ..Intent::default()
+            };
+            let id = journal.begin(&intent).expect("writes");
+            let outcome = Outcome { object: object.into(), ..Outcome::plain(Completion::Done) };
+            journal.end(id, &outcome).expect("writes");
+        }
+        let recalled = journal.load_memory("E", "p").expect("reads");
+        assert_eq!(recalled.made, BTreeSet::from(["made".to_owned()]));
+    }
 
     #[test]
     fn the_last_generation_is_kept() {

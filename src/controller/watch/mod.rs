@@ -153,8 +153,14 @@ impl Follower {
             result = self.load(folders).await;
         }
         match result {
-            Ok(loaded) => self.accept(loaded),
-            Err(error) => self.refuse(error),
+            Ok(mut loaded) => {
+                without_excerpts(&mut loaded.warnings);
+                self.accept(loaded);
+            }
+            Err(mut error) => {
+                without_excerpts(&mut error.list);
+                self.refuse(error);
+            }
         }
     }
 
@@ -233,5 +239,13 @@ impl Follower {
             status.source_gone = error.source_gone;
             status.error = Some(error);
         });
+    }
+}
+
+/// The place is enough: a line of the files may hold a secret, and what the follower tells goes to
+/// logs and to the API.
+fn without_excerpts(findings: &mut [Diagnostic]) {
+    for finding in findings {
+        finding.excerpt = None;
     }
 }

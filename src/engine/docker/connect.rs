@@ -116,7 +116,7 @@ impl Dialler {
                         let name = ServerName::try_from(host.clone())
                             .map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))?;
                         let connector = tokio_rustls::TlsConnector::from(Arc::clone(config));
-                        Box::new(connector.connect(name, tcp).await?)
+                        Box::new(connector.connect(name, tcp).await.map_err(untrusted)?)
                     }
                 }
             }
@@ -127,6 +127,12 @@ impl Dialler {
         };
         Ok(Dialled { stream, ssh: None })
     }
+}
+
+/// What a failed handshake needs: the certificates are the user's to mend.
+fn untrusted(error: io::Error) -> io::Error {
+    let mend = "check ca.pem, cert.pem and key.pem in the folder of DOCKER_CERT_PATH";
+    io::Error::new(error.kind(), format!("TLS: {error}: {mend}"))
 }
 
 /// Lets the system notice a peer that vanished: after 30 s of silence, within 30 s more.

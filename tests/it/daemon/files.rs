@@ -167,14 +167,24 @@ fn row_34_a_missing_file_blocks_its_stack_only() {
         daemon.condition("bad", "SourceValid").starts_with("False")
             && daemon.metrics()[RELOADED] == 0.0
     });
-    // A secret's file.
     home.write("settings.env", "A=1\n");
+    daemon.until("the files are well", || daemon.metrics()[RELOADED] == 1.0);
+    assert_eq!((runs(&good), runs(&bad)), before);
+
+    // A secret's file is the engine's to find: it refuses, the old container runs on, and it is
+    // said until the file is there.
     let secret = "    secrets: [s]\nsecrets:\n  s: {file: ./s.txt}\n";
     home.write("bad.yaml", &one(&bad, secret));
     daemon.until("the missing secret is told", || {
-        daemon.condition("bad", "SourceValid").contains("s.txt")
+        daemon.get("/api/v1/events").1.contains("s.txt")
+            && !daemon.condition("bad", "Ready").is_empty()
+            && daemon.api("/api/v1/stacks/bad")["message"].as_str().is_some_and(|m| !m.is_empty())
     });
     assert_eq!((runs(&good), runs(&bad)), before);
+    home.write("s.txt", "hunter2\n");
+    daemon.until("the secret is there", || runs(&bad) != before.1);
+    daemon.until_ready("bad", 2);
+    assert_eq!(runs(&good), before.0);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::{clean, docker};
+use crate::support::{clean, docker, docker_try};
 
 /// Longest time that anything may take on a busy machine.
 pub const SOON: Duration = Duration::from_secs(30);
@@ -325,21 +325,26 @@ pub fn runs(project: &str) -> BTreeMap<String, String> {
 /// `docker inspect -f FORMAT` of every container of a project, by name without the project's.
 pub fn facts(project: &str, format: &str) -> BTreeMap<String, String> {
     let label = format!("label=com.docker.compose.project={project}");
-    let ids = docker(&["ps", "-aq", "--no-trunc", "--filter", &label]);
-    if ids.is_empty() {
-        return BTreeMap::new();
-    }
     let format = format!("{{{{.Name}}}} {format}");
-    let mut args = vec!["inspect", "-f", &format];
-    args.extend(ids.lines());
     let prefix = format!("/{project}-");
-    docker(&args)
-        .lines()
-        .filter_map(|line| line.split_once(' '))
-        .map(|(name, fact)| {
-            (name.strip_prefix(&prefix).unwrap_or(name).to_owned(), fact.to_owned())
-        })
-        .collect()
+    let deadline = Instant::now() + SOON;
+    loop {
+        let ids = docker(&["ps", "-aq", "--no-trunc", "--filter", &label]);
+        if ids.is_empty() {
+            return BTreeMap::new();
+        }
+        let mut args = vec!["inspect", "-f", &format];
+        args.extend(ids.lines());
+        // One that is removed between the two calls is asked for in vain: then both are made again.
+        if let Ok(found) = docker_try(&args) {
+            let lines = found.lines().filter_map(|line| line.split_once(' '));
+            let named = lines.map(|(name, fact)| {
+                (name.strip_prefix(&prefix).unwrap_or(name).to_owned(), fact.to_owned())
+            });
+            return named.collect();
+        }
+        assert!(Instant::now() < deadline, "no complete list of {project}");
+    }
 }
 
 /// A Stack file over one Compose file.

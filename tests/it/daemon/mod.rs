@@ -1,4 +1,11 @@
 //! The binary as a daemon, from outside: `homeostat run` on a real engine.
 
+mod boot;
+mod drivers;
 mod files;
 mod harness;
+mod journal;
+mod probes;
+mod secrets;
+mod serving;
+mod tls;
