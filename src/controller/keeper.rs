@@ -264,8 +264,7 @@ impl Keeper {
             if told != conflict && !conflict.is_empty() {
                 tracing::error!(stack = %self.name, "{conflict}");
             }
-            let view =
-                View { link: snapshot.link, observed: snapshot.observed, ..View::default() };
+            let view = View { link: snapshot.link, observed: snapshot.observed, ..View::default() };
             self.show(view, &conflict);
             told = conflict;
             tokio::select! {

@@ -93,8 +93,10 @@ impl Metrics {
             )?,
             reconcile_time: r
                 .seconds("homeostat_reconcile_time_seconds", "Time that a reconcile took.")?,
-            queue_depth: r
-                .gauge("homeostat_workqueue_depth", "Stacks that have steps planned or under way.")?,
+            queue_depth: r.gauge(
+                "homeostat_workqueue_depth",
+                "Stacks that have steps planned or under way.",
+            )?,
             actions: r.counters(
                 "homeostat_actions_total",
                 "Writes to the engine by action and result.",

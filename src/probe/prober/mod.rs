@@ -19,10 +19,10 @@ use tokio::task::JoinHandle;
 use crate::clock::Clock;
 use crate::engine::ContainerId;
 use crate::observed::Slot;
-use crate::probe::{Answer, Readiness};
 use crate::probe::ask::{Observation, ask};
 use crate::probe::spec::Probe;
 use crate::probe::vantage::{Candidate, Reached};
+use crate::probe::{Answer, Readiness};
 
 #[cfg(test)]
 mod tests;
@@ -99,11 +99,7 @@ pub struct Prober {
 
 impl Prober {
     /// Starts a prober without targets, on the present tokio runtime.
-    pub fn new(
-        clock: Arc<dyn Clock>,
-        tx: mpsc::Sender<(Slot, Readiness)>,
-        count: Count,
-    ) -> Self {
+    pub fn new(clock: Arc<dyn Clock>, tx: mpsc::Sender<(Slot, Readiness)>, count: Count) -> Self {
         let observe = Arc::new(Network { clock: Arc::clone(&clock), count });
         Self::with(clock, tx, observe)
     }
