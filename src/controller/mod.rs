@@ -4,6 +4,7 @@ pub mod changes;
 pub mod claims;
 pub mod command;
 pub mod daemon;
+pub mod deaths;
 pub mod keeper;
 pub mod ledger;
 pub mod meter;

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::changes::Changes;
+use super::deaths::Deaths;
 use super::meter::Meter;
 use super::snapshot::{Dirty, Picture};
 use crate::clock::{Clock, Mono};
@@ -232,6 +233,7 @@ impl Observer {
         let mut next_resync = last_event.after(self.resync);
         let mut foreign: Option<Mono> = None;
         let mut owed = Owed::default();
+        let mut deaths = Deaths::default();
         loop {
             let now = self.clock.now().mono;
             owed.plan(!picture.owed.is_empty(), now);
@@ -248,9 +250,12 @@ impl Observer {
                     last_event = self.clock.now().mono;
                     event_at = Some(last_event);
                     for item in batch {
-                        if self.take(item?, &picture, &mut dirty) && foreign.is_none() {
+                        if self.take(item?, &picture, &mut deaths, &mut dirty) && foreign.is_none() {
                             foreign = Some(last_event.after(FOREIGN_DELAY));
                         }
+                    }
+                    if deaths.write(&mut picture.observed) {
+                        self.publish(&picture, false, event_at);
                     }
                 }
                 Some(request) = self.requests.recv() => {
@@ -291,6 +296,9 @@ impl Observer {
                 continue;
             }
             picture.refresh(&self.engine, &*self.clock, dirty).await?;
+            if full {
+                deaths.forget(&picture.observed);
+            }
             self.publish(&picture, full, event_at);
             for done in waiting.drain(..) {
                 let _ = done.send(());
@@ -300,7 +308,13 @@ impl Observer {
 
     /// Sorts one item into what must be read again. True when a container of somebody else
     /// changed.
-    fn take(&self, item: StreamItem, picture: &Picture, dirty: &mut Dirty) -> bool {
+    fn take(
+        &self,
+        item: StreamItem,
+        picture: &Picture,
+        deaths: &mut Deaths,
+        dirty: &mut Dirty,
+    ) -> bool {
         let event = match item {
             StreamItem::Event(event) => event,
             StreamItem::Skipped { bytes } => {
@@ -312,7 +326,7 @@ impl Observer {
             }
         };
         match event.kind.as_str() {
-            "container" => return self.container_event(event, picture, dirty),
+            "container" => return self.container_event(event, picture, deaths, dirty),
             "network" => match event.action.as_str() {
                 "connect" | "disconnect" => {
                     if let Some(id) = event.attributes.get("container") {
@@ -334,12 +348,19 @@ impl Observer {
         false
     }
 
-    fn container_event(&self, event: EngineEvent, picture: &Picture, dirty: &mut Dirty) -> bool {
+    fn container_event(
+        &self,
+        event: EngineEvent,
+        picture: &Picture,
+        deaths: &mut Deaths,
+        dirty: &mut Dirty,
+    ) -> bool {
         let project = event.attributes.get(labels::PROJECT).map(String::as_str);
         if !picture.is_managed(project) {
             return true;
         }
         self.changes.note(&event, self.clock.now().mono);
+        deaths.hear(&event);
         // A signal alone changes nothing; if it ends the process, `die` follows.
         if event.action != "kill" {
             dirty.containers.insert(ContainerId(event.actor));
