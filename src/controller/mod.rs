@@ -11,3 +11,6 @@ pub mod recording;
 pub mod snapshot;
 pub mod watch;
 pub mod worker;
+
+#[cfg(test)]
+mod tests;

@@ -148,7 +148,9 @@ pub struct Worker {
     views: watch::Sender<View>,
     progress: broadcast::Sender<Progress>,
     generation: Option<u64>,
-    services: BTreeSet<String>,
+    /// Services of this generation with their hashes, namespaces unbound.
+    services: BTreeMap<String, String>,
+    stop: CancellationToken,
     /// Containers that are about to be looked at again.
     rechecks: BTreeSet<ContainerId>,
     turn: u64,
@@ -178,16 +180,18 @@ impl Worker {
             views,
             progress,
             generation: None,
-            services: BTreeSet::new(),
+            services: BTreeMap::new(),
+            stop: CancellationToken::new(),
             rechecks: BTreeSet::new(),
             turn: 0,
         };
         (worker, tap)
     }
 
-    /// Runs until told to stop, then waits for the steps under way.
+    /// Runs until told to stop, then waits for the plans under way; pulls are broken off.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut wake: Option<Mono> = Some(Mono::default());
+        self.stop = stop.clone();
         loop {
             let now = self.parts.clock.now().mono;
             let pause = wake.map_or(HEARTBEAT, |w| w.since(now)).min(HEARTBEAT);
@@ -227,6 +231,10 @@ impl Worker {
             self.publish_stale(snapshot);
             return None;
         };
+        if self.renamed(&goal.desired.project.name) {
+            self.publish_stale(snapshot);
+            return None;
+        }
         let begun = self.parts.clock.now();
         if self.generation.replace(goal.desired.generation) != Some(goal.desired.generation) {
             self.new_generation(&goal);
@@ -243,7 +251,8 @@ impl Worker {
         for (slot, hash, image) in &lessons.jobs {
             self.parts.recorder.job(slot, hash, image, begun);
         }
-        let wake = report.wake;
+        // Whoever was forgiven in this turn may be tried at once.
+        let wake = if lessons.forgiven.is_empty() { report.wake } else { Some(begun.mono) };
         let plan = Arc::new(plan);
         let observed = Arc::new(observed);
         self.measure(&goal, &plan, &report, begun.mono);
@@ -272,14 +281,39 @@ impl Worker {
         self.memory.pulled.clear();
     }
 
-    /// An edit is a fresh start for pulls and for what could not be made before.
+    /// An edit is a fresh start for pulls, for what could not be made before, and for the services
+    /// that it changes. The first load is no edit.
     fn new_generation(&mut self, goal: &Goal) {
         self.memory.pulled.clear();
         self.memory.resource_backoff.clear();
-        let services: BTreeSet<String> = goal.desired.project.services.keys().cloned().collect();
-        let gone: BTreeSet<String> = self.services.difference(&services).cloned().collect();
+        let services: BTreeMap<String, String> = goal
+            .desired
+            .project
+            .services
+            .iter()
+            .map(|(name, s)| (name.clone(), crate::compose::service_hash(s.canonical.expose())))
+            .collect();
+        let before = std::mem::replace(&mut self.services, services);
+        let gone: BTreeSet<String> =
+            before.keys().filter(|s| !self.services.contains_key(*s)).cloned().collect();
         self.parts.metrics.forgotten(&goal.desired.project.name, &gone);
-        self.services = services;
+        if before.is_empty() {
+            return;
+        }
+        let now = self.parts.clock.now();
+        let (services, recorder) = (&self.services, &self.parts.recorder);
+        self.memory.backoff.retain(|slot, _| {
+            let same = services.get(&slot.service) == before.get(&slot.service);
+            if !same {
+                recorder.backoff(slot, None, now);
+            }
+            same
+        });
+    }
+
+    /// An edit gave the project another name: its containers must be looked at first.
+    fn renamed(&self, project: &str) -> bool {
+        self.parts.observer.projects.send_if_modified(|known| known.insert(project.to_owned()))
     }
 
     fn publish_stale(&mut self, snapshot: Snapshot) {
@@ -345,6 +379,7 @@ impl Worker {
             observed,
             recorder: Arc::clone(&self.parts.recorder),
             freshness: self.parts.observer.changes.clone(),
+            stop: self.stop.clone(),
         });
         let post = self.post.clone();
         tokio::spawn(async move {

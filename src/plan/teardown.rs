@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::report::{Entry, Report, Standing};
 use super::step::{Cause, Op, Plan, Resource, Step, StepId};
-use crate::observed::{Container, Observed, labels};
+use crate::observed::{Container, ContainerState, Observed, labels};
 
 /// Plans the removal of everything that was made for `project`, except volumes.
 pub fn teardown(project: &str, observed: &Observed) -> (Plan, Report) {
@@ -58,7 +58,9 @@ impl Teardown<'_> {
             stopped = Some(stop);
             before = vec![stop];
         }
-        let remove = self.push(resource, Op::Remove { container: id(), force: false }, before);
+        // The engine refuses to remove what it calls dead without force.
+        let force = container.state == ContainerState::Dead;
+        let remove = self.push(resource, Op::Remove { container: id(), force }, before);
         (stopped.unwrap_or(remove), remove)
     }
 
