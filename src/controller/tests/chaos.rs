@@ -124,7 +124,11 @@ async fn as_desired(scene: &Scene) {
             let endpoint = container.networks.get(*network);
             let endpoint = endpoint.unwrap_or_else(|| panic!("{} on {network}", container.name));
             let aliases = endpoint.aliases.clone().unwrap_or_default();
-            assert!(aliases.iter().any(|a| a == service), "{} {network} {aliases:?}", container.name);
+            assert!(
+                aliases.iter().any(|a| a == service),
+                "{} {network} {aliases:?}",
+                container.name
+            );
         }
     }
 }

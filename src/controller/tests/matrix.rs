@@ -64,7 +64,8 @@ async fn row_1_an_engine_restart_is_followed_by_an_ordered_recovery() {
             if policy == "no" {
                 needy(&sim);
             }
-            let yaml = CHAIN.replace("image: app:1", &format!("image: app:1\n    restart: '{policy}'"));
+            let yaml =
+                CHAIN.replace("image: app:1", &format!("image: app:1\n    restart: '{policy}'"));
             let scene = Scene::on(sim, goal(1, &yaml));
             scene.settle(secs(60)).await;
             let before = scene.starts().len();
@@ -217,11 +218,14 @@ async fn row_17_a_rename_is_no_drift() {
 async fn row_21_what_cannot_be_killed_holds_up_nobody_else() {
     let sim = engine(1);
     let yaml = "services: {stuck: {image: 'app:1'}, free: {image: 'app:1'}}";
-    sim.behave("stuck", Behaviour {
-        unkillable: true,
-        on_stop: crate::engine::sim::OnStop::Ignores,
-        ..Behaviour::default()
-    });
+    sim.behave(
+        "stuck",
+        Behaviour {
+            unkillable: true,
+            on_stop: crate::engine::sim::OnStop::Ignores,
+            ..Behaviour::default()
+        },
+    );
     let scene = Scene::on(sim, goal(1, yaml));
     scene.settle(secs(10)).await;
     scene.edit(goal(2, &yaml.replace("stuck: {", "stuck: {labels: {edit: '1'}, ")));
@@ -281,7 +285,10 @@ networks: {n: {ipam: {config: [{subnet: 10.9.0.0/24}]}}}
         "NetworkingConfig": { "EndpointsConfig": { "p_n": { "IPAMConfig": { "IPv4Address": "10.9.0.10" } } } },
     });
     let body = Sensitive::new(body.as_object().cloned().expect("an object"));
-    let _ = scene.sim.by_hand(Write::CreateContainer { name: "thief".into(), platform: None, body }).await;
+    let _ = scene
+        .sim
+        .by_hand(Write::CreateContainer { name: "thief".into(), platform: None, body })
+        .await;
     let _ = scene.sim.start("thief").await;
     sleep(secs(600)).await;
     scene.sim.forget_writes();

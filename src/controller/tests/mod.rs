@@ -136,7 +136,14 @@ impl Scene {
             let (mut steps, clock) = (tap.progress.subscribe(), sim.clock());
             tokio::spawn(async move {
                 while let Ok(p) = steps.recv().await {
-                    println!("{:?} {}: {} ({}) {:?}", clock.elapsed(), p.resource, p.op, p.cause, p.phase);
+                    println!(
+                        "{:?} {}: {} ({}) {:?}",
+                        clock.elapsed(),
+                        p.resource,
+                        p.op,
+                        p.cause,
+                        p.phase
+                    );
                 }
             });
         }
@@ -231,9 +238,7 @@ impl Scene {
     fn starts(&self) -> Vec<String> {
         let events = self.sim.all_events();
         let starts = events.iter().filter(|e| e.kind == "container" && e.action == "start");
-        starts
-            .filter_map(|e| e.attributes.get(crate::observed::labels::SERVICE).cloned())
-            .collect()
+        starts.filter_map(|e| e.attributes.get(crate::observed::labels::SERVICE).cloned()).collect()
     }
 }
 

@@ -27,8 +27,12 @@ fn says(scene: &Scene, what: &str) {
 #[tokio::test(start_paused = true)]
 async fn a_start_that_always_fails() {
     let sim = engine(1);
-    sim.behave("bad", Behaviour { start_error: Some("exec: not found".into()), ..Behaviour::default() });
-    let scene = Scene::on(sim, goal(1, "services: {bad: {image: 'app:1'}, free: {image: 'app:1'}}"));
+    sim.behave(
+        "bad",
+        Behaviour { start_error: Some("exec: not found".into()), ..Behaviour::default() },
+    );
+    let scene =
+        Scene::on(sim, goal(1, "services: {bad: {image: 'app:1'}, free: {image: 'app:1'}}"));
     let writes = in_an_hour(&scene).await;
     assert!((30..150).contains(&writes), "{writes} writes in an hour");
     says(&scene, "exec: not found");
@@ -40,7 +44,8 @@ async fn a_process_that_ends_at_once() {
     for code in [0, 1] {
         let sim = engine(1);
         sim.behave("bad", exits(ms(20), code));
-        let scene = Scene::on(sim, goal(1, "services: {bad: {image: 'app:1'}, free: {image: 'app:1'}}"));
+        let scene =
+            Scene::on(sim, goal(1, "services: {bad: {image: 'app:1'}, free: {image: 'app:1'}}"));
         let writes = in_an_hour(&scene).await;
         assert!((30..150).contains(&writes), "{writes} writes in an hour");
         says(&scene, "backoff");
@@ -66,13 +71,21 @@ async fn a_create_that_the_engine_rejects_and_its_edit_is_tried_at_once() {
     scene.sim.heal();
     scene.edit(goal(2, &yaml.replace("bad: {", "bad: {labels: {fixed: '1'}, ")));
     sleep(secs(1)).await;
-    assert_eq!(scene.status("bad"), SlotStatus::Ready, "an edit of it is tried at once:\n{}", scene.show());
+    assert_eq!(
+        scene.status("bad"),
+        SlotStatus::Ready,
+        "an edit of it is tried at once:\n{}",
+        scene.show()
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_pull_that_always_fails_and_one_that_hangs() {
     let sim = engine(1);
-    sim.publish("hub/slow:1", Some(Remote { image_id: "sha256:bbbb".into(), takes: secs(1800), fails: None }));
+    sim.publish(
+        "hub/slow:1",
+        Some(Remote { image_id: "sha256:bbbb".into(), takes: secs(1800), fails: None }),
+    );
     let yaml = "services: {bad: {image: 'hub/none:1'}, slow: {image: 'hub/slow:1'}, free: {image: 'app:1'}}";
     let scene = Scene::on(sim, goal(1, yaml));
     sleep(secs(600)).await;
@@ -204,7 +217,10 @@ async fn a_long_stop_holds_up_only_its_own_service() {
 #[tokio::test(start_paused = true)]
 async fn a_stop_of_the_loop_waits_for_no_pull() {
     let sim = engine(1);
-    sim.publish("hub/slow:1", Some(Remote { image_id: "sha256:bbbb".into(), takes: secs(7200), fails: None }));
+    sim.publish(
+        "hub/slow:1",
+        Some(Remote { image_id: "sha256:bbbb".into(), takes: secs(7200), fails: None }),
+    );
     let scene = Scene::on(sim, goal(1, "services: {slow: {image: 'hub/slow:1'}}"));
     sleep(secs(10)).await;
     let Scene { _stop, worker, .. } = scene;
