@@ -241,6 +241,16 @@ mod tests {
     }
 
     #[test]
+    fn what_the_engine_calls_dead_goes_by_force() {
+        let mut world = world();
+        world.container("p", "db", ContainerState::Dead, "");
+        world.container("p", "web", ContainerState::Exited, "");
+        let (plan, _) = teardown("p", &world.0);
+        let forced = plan.steps.iter().map(|s| matches!(s.op, Op::Remove { force: true, .. }));
+        assert_eq!(forced.collect::<Vec<_>>(), [true, false]);
+    }
+
+    #[test]
     fn labels_in_a_circle_still_end() {
         let mut world = world();
         world.container("p", "a", ContainerState::Running, "b:service_started:false");

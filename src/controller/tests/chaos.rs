@@ -110,7 +110,8 @@ async fn as_desired(scene: &Scene) {
     for container in ours {
         let service = container.service.as_deref().unwrap_or_default();
         if service == "migrate" {
-            assert!(container.state == ContainerState::Exited && container.exit_code == Some(0));
+            // It ran once for its configuration; whoever ran it again by hand may have broken it off.
+            assert!(!container.is_live(), "the job runs again");
             continue;
         }
         assert_eq!(container.state, ContainerState::Running, "{}", container.name);

@@ -51,9 +51,10 @@ fn goal_with(
 ) -> Goal {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("compose.yaml"), yaml).expect("writes");
+    let named = yaml.contains("\nname: ");
     let options = LoadOptions {
         cwd: folder.path().to_owned(),
-        project_name: Some("p".into()),
+        project_name: (!named).then(|| "p".into()),
         ..LoadOptions::default()
     };
     let project = compose::load(&options).expect("loads");

@@ -228,3 +228,20 @@ async fn a_stop_of_the_loop_waits_for_no_pull() {
     let ended = tokio::time::timeout(secs(60), worker).await;
     assert!(ended.is_ok(), "the pull goes on for two hours");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_loop_after_an_edit_of_the_projects_name_backs_off() {
+    let sim = engine(1);
+    sim.behave("bad", exits(ms(20), 1));
+    let yaml = "services: {bad: {image: 'app:1'}, free: {image: 'app:1'}}";
+    let scene = Scene::on(sim, goal(1, yaml));
+    sleep(secs(20)).await;
+    scene.edit(goal(2, &format!("{yaml}\nname: q\n")));
+    sleep(secs(600)).await;
+    scene.sim.forget_writes();
+    sleep(secs(3600)).await;
+    let writes = scene.sim.writes().len();
+    assert!((30..150).contains(&writes), "{writes} writes in an hour: {}", scene.show());
+    says(&scene, "backoff");
+    assert!(scene.sim.writes().iter().all(|w| w.name == "q-bad-1"), "{}", scene.show());
+}
