@@ -30,6 +30,7 @@ demo: images build  ## Brings up five services, breaks them, shows each put righ
 .PHONY: test
 test: images build  ## Runs all tests, those on the real engine included
 	@tests/support/fetch-compose
+	@tests/support/fetch-prometheus
 	@cargo test --locked --workspace --lib --bins --tests -- --test-threads=4
 
 .PHONY: lint

@@ -5,6 +5,7 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::args::{DeleteArgs, Kind};
 use super::daemon;
@@ -74,6 +75,7 @@ pub async fn run(options: &Resolved, args: &DeleteArgs) -> Result<Exit, CliError
             observed: Arc::new(observed),
             recorder: journalled.recorder(),
             freshness: Arc::new(Changes::default()),
+            stop: CancellationToken::new(),
         });
         failures.clear();
         removed += walk(Arc::new(plan), context, &mut board, &mut failures).await;

@@ -57,9 +57,10 @@ async fn carry_out(request: Request, tap: Tap, observer: Handle) {
     let mut steps = tap.progress.subscribe();
     let mut views = tap.views.clone();
     observer.refresh(Dirty::everything()).await;
+    // What was planned on older facts says nothing. A turn may be over before anybody looks.
+    let fresh = observer.snapshots.borrow().observed.at.mono;
     let _ = tap.nudge.send(()).await;
-    // The first turn after the nudge has seen the fresh list.
-    let since = views.borrow_and_update().turn;
+    views.mark_changed();
     let mut changed = 0;
     let mut number = 0;
     loop {
@@ -80,7 +81,7 @@ async fn carry_out(request: Request, tap: Tap, observer: Handle) {
                     return;
                 }
                 let view = views.borrow_and_update().clone();
-                if view.turn <= since {
+                if view.observed.at.mono < fresh {
                     continue;
                 }
                 if let Some(result) = verdict(&view, changed) {

@@ -138,7 +138,7 @@ fn done(
     jitter: f64,
 ) -> bool {
     match &step.op {
-        Op::Create { slot, .. } => {
+        Op::Create { slot, replaces, .. } => {
             if let Some(id) = id {
                 memory.owned.insert(ContainerId(id.to_owned()));
             }
@@ -146,14 +146,21 @@ fn done(
             if let Some(hash) = desired.hashes.get(&slot.service) {
                 memory.applied.insert(slot.service.clone(), hash.clone());
             }
-            false
+            // If what was made is to be replaced again at once, the pauses must grow.
+            if replaces.is_some() {
+                let backoff = memory.backoff.entry(slot.clone()).or_default();
+                recovery::attempted(backoff, now.mono, jitter);
+            }
+            replaces.is_some()
         }
         Op::Pull { reference, .. } => {
             memory.pulled.insert(reference.clone());
             memory.resource_backoff.remove(&step.resource).is_some()
         }
         Op::Start { .. } | Op::Restart { .. } => {
-            let recovery = matches!(step.cause, Cause::Exited { .. } | Cause::Unhealthy(_));
+            // A restart counts whatever its cause: one that mends nothing must not go on for ever.
+            let recovery = matches!(step.op, Op::Restart { .. })
+                || matches!(step.cause, Cause::Exited { .. } | Cause::Unhealthy(_));
             let Resource::Slot(slot) = &step.resource else { return false };
             if recovery {
                 let backoff = memory.backoff.entry(slot.clone()).or_default();

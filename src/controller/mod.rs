@@ -15,3 +15,6 @@ pub mod recording;
 pub mod snapshot;
 pub mod watch;
 pub mod worker;
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@
 //!   been observed.
 //! - A long step (a stop with a long grace, a pull) delays only what depends on it.
 
+mod afresh;
 mod look;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -148,7 +149,9 @@ pub struct Worker {
     views: watch::Sender<View>,
     progress: broadcast::Sender<Progress>,
     generation: Option<u64>,
-    services: BTreeSet<String>,
+    /// Services of this generation with their hashes, namespaces unbound.
+    services: BTreeMap<String, String>,
+    stop: CancellationToken,
     /// Containers that are about to be looked at again.
     rechecks: BTreeSet<ContainerId>,
     turn: u64,
@@ -180,16 +183,18 @@ impl Worker {
             views,
             progress,
             generation: None,
-            services: BTreeSet::new(),
+            services: BTreeMap::new(),
+            stop: CancellationToken::new(),
             rechecks: BTreeSet::new(),
             turn: 0,
         };
         (worker, tap)
     }
 
-    /// Runs until told to stop, then waits for the steps under way.
+    /// Runs until told to stop, then waits for the plans under way; pulls are broken off.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut wake: Option<Mono> = Some(Mono::default());
+        self.stop = stop.clone();
         loop {
             let now = self.parts.clock.now().mono;
             let pause = wake.map_or(HEARTBEAT, |w| w.since(now)).min(HEARTBEAT);
@@ -229,6 +234,10 @@ impl Worker {
             self.publish_stale(snapshot);
             return None;
         };
+        if self.renamed(&goal.desired.project.name) {
+            self.publish_stale(snapshot);
+            return None;
+        }
         let begun = self.parts.clock.now();
         let before = self.generation.replace(goal.desired.generation);
         if before != Some(goal.desired.generation) {
@@ -246,7 +255,8 @@ impl Worker {
         for (slot, hash, image) in &lessons.jobs {
             self.parts.recorder.job(slot, hash, image, begun);
         }
-        let wake = report.wake;
+        // Whoever was forgiven in this turn may be tried at once.
+        let wake = if lessons.forgiven.is_empty() { report.wake } else { Some(begun.mono) };
         let plan = Arc::new(plan);
         let observed = Arc::new(observed);
         self.measure(&goal, &plan, &report, begun.mono);
@@ -266,6 +276,7 @@ impl Worker {
         wake
     }
 
+<<<<<<< HEAD
     /// Forgets what waits for a later attempt. Failures in a row stay counted.
     fn start_afresh(&mut self) {
         let backoffs = self.memory.backoff.values_mut();
@@ -288,6 +299,8 @@ impl Worker {
         self.services = services;
     }
 
+=======
+>>>>>>> review
     fn publish_stale(&mut self, snapshot: Snapshot) {
         self.turn += 1;
         let turn = self.turn;
@@ -351,6 +364,7 @@ impl Worker {
             observed,
             recorder: Arc::clone(&self.parts.recorder),
             freshness: self.parts.observer.changes.clone(),
+            stop: self.stop.clone(),
         });
         let post = self.post.clone();
         tokio::spawn(async move {

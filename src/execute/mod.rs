@@ -12,6 +12,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::clock::Now;
 use crate::desired::Desired;
@@ -58,6 +59,8 @@ pub struct Context {
     pub recorder: Arc<dyn Recorder>,
     /// Events since the snapshot.
     pub freshness: Arc<dyn Freshness>,
+    /// Breaks pulls off: they may last for hours, and nothing has been touched before they end.
+    pub stop: CancellationToken,
 }
 
 /// What came of a step.
@@ -275,7 +278,13 @@ async fn run_step(
             let progress = |p: PullProgress| {
                 let _ = news.try_send(News::Pulling(step.id, p));
             };
-            context.engine.pull(&reference, platform.as_deref(), &progress).await?;
+            tokio::select! {
+                pulled = context.engine.pull(&reference, platform.as_deref(), &progress) => pulled?,
+                () = context.stop.cancelled() => {
+                    let (call, reason) = ("POST /images/create".into(), "stopping".into());
+                    return Err(Fault::Interrupted { call, reason }.into());
+                }
+            }
             Ok(WriteReply::default())
         }
     }

@@ -54,7 +54,11 @@ impl<'a> Planner<'a> {
         if container.state == ContainerState::Removing {
             return None;
         }
-        if let Some(wait) = slot.and_then(|s| self.slot_backoff(&s)) {
+        let backoff = match slot {
+            Some(slot) => self.slot_backoff(&slot),
+            None => self.resource_backoff(&resource),
+        };
+        if let Some(wait) = backoff {
             self.note(resource, wait);
             return None;
         }

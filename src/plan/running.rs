@@ -6,6 +6,7 @@ use super::leftover::NameMend;
 use super::service::{SlotPlan, SlotState};
 use super::step::{Cause, Op, StepId, Target};
 use super::{Planner, Standing};
+use crate::clock::Timestamp;
 use crate::compose::types::RestartPolicy;
 use crate::desired::namespace_parents;
 use crate::observed::{Container, ContainerState};
@@ -142,19 +143,25 @@ impl<'a> Planner<'a> {
             if let Some(step) = parent.first_start {
                 return Some((Cause::ParentRestarted(name.to_owned()), Some(step)));
             }
-            if parent.first_started.is_some() && parent.first_started > container.started {
+            if self.is_later(parent.first_started, container.started) {
                 return Some((Cause::ParentRestarted(name.to_owned()), None));
             }
         }
         for (name, _) in plan.service.depends_on.iter().filter(|(_, d)| d.restart) {
             let Some(state) = self.services.get(name.as_str()) else { continue };
             let created = matches!(state.first, Some(Target::Created(_)));
-            if created || state.first_created > container.started {
+            if created || self.is_later(state.first_created, container.started) {
                 return Some((Cause::DependencyReplaced(name.clone()), state.first_start));
             }
         }
         let reason = self.judge(plan, container).restart?;
         Some((Cause::Unhealthy(reason), None))
+    }
+
+    /// Whether one thing happened after another. What lies in the future was stamped before the
+    /// clock jumped back: it stays later than every restart and proves nothing.
+    fn is_later(&self, what: Option<Timestamp>, than: Option<Timestamp>) -> bool {
+        what > than && what.is_some_and(|at| self.elapsed(at).is_some())
     }
 
     /// What the start of a container that exists must follow, or why it may not happen now.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::report::{Entry, Report, Standing};
 use super::step::{Cause, Op, Plan, Resource, Step, StepId};
-use crate::observed::{Container, Observed, labels};
+use crate::observed::{Container, ContainerState, Observed, labels};
 
 /// Plans the removal of everything that was made for `project`, except volumes.
 pub fn teardown(project: &str, observed: &Observed) -> (Plan, Report) {
@@ -58,7 +58,9 @@ impl Teardown<'_> {
             stopped = Some(stop);
             before = vec![stop];
         }
-        let remove = self.push(resource, Op::Remove { container: id(), force: false }, before);
+        // The engine refuses to remove what it calls dead without force.
+        let force = container.state == ContainerState::Dead;
+        let remove = self.push(resource, Op::Remove { container: id(), force }, before);
         (stopped.unwrap_or(remove), remove)
     }
 
@@ -236,6 +238,16 @@ mod tests {
             world.plan(),
             "network p_default: blocked(q-guest-1 still uses it; disconnect it first)\n"
         );
+    }
+
+    #[test]
+    fn what_the_engine_calls_dead_goes_by_force() {
+        let mut world = world();
+        world.container("p", "db", ContainerState::Dead, "");
+        world.container("p", "web", ContainerState::Exited, "");
+        let (plan, _) = teardown("p", &world.0);
+        let forced = plan.steps.iter().map(|s| matches!(s.op, Op::Remove { force: true, .. }));
+        assert_eq!(forced.collect::<Vec<_>>(), [true, false]);
     }
 
     #[test]

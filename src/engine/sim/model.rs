@@ -202,6 +202,8 @@ pub(super) struct SimContainer {
     pub starting: bool,
     /// A death is being cleaned up: addresses and ports are still taken.
     pub tearing_down: bool,
+    /// Somebody removes it: it can't be started any more.
+    pub removing: bool,
     /// Somebody asked for its end: the engine's policy leaves it.
     pub manually_stopped: bool,
     /// The engine's last restart delay.

@@ -106,6 +106,7 @@ impl World {
             );
             return Err(Refusal::new(409, words));
         }
+        container.removing = true;
         if container.has_process() {
             self.signal(id, 9);
         } else {

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::clock::SimClock;
-use super::model::{Refusal, timing};
+use super::model::{Refusal, SimContainer, timing};
 use super::world::World;
 use crate::engine::types::{ContainerId, Write, WriteReply};
 
@@ -89,9 +89,17 @@ impl Core {
         self.wait(|w| w.containers.get(id).is_none_or(|c| !c.busy()).then_some(())).await;
     }
 
-    async fn ended(&self, id: &ContainerId) {
-        self.wait(|w| w.containers.get(id).is_none_or(|c| !c.live() && !c.busy()).then_some(()))
-            .await;
+    /// Waits for the end of this run and its teardown, also when somebody starts it again at once.
+    async fn ended(&self, id: &ContainerId, run: u64) {
+        self.wait(|w| {
+            let over = |c: &SimContainer| !c.live() && !c.busy() || c.run > run && !c.tearing_down;
+            w.containers.get(id).is_none_or(over).then_some(())
+        })
+        .await;
+    }
+
+    fn run_of(&self, id: &ContainerId) -> u64 {
+        self.read(|w| w.containers.get(id).map_or(0, |c| c.run))
     }
 
     pub async fn perform(&self, write: Write) -> Done {
@@ -181,8 +189,9 @@ impl Core {
 
     pub async fn stop(&self, id: &ContainerId, grace: Option<Duration>) -> Done {
         self.settled(id).await;
+        let run = self.run_of(id);
         if self.write(|w| w.begin_stop(id, grace))? {
-            self.ended(id).await;
+            self.ended(id, run).await;
             sleep(timing::AFTER_TEARDOWN).await;
             self.write(|w| w.emit_container(id, "stop", &[]));
         }
@@ -191,8 +200,9 @@ impl Core {
 
     pub async fn remove(&self, id: &ContainerId, force: bool) -> Done {
         self.settled(id).await;
+        let run = self.run_of(id);
         if self.write(|w| w.begin_remove(id, force))? {
-            self.ended(id).await;
+            self.ended(id, run).await;
             sleep(timing::AFTER_TEARDOWN).await;
         } else {
             sleep(timing::REMOVE).await;

@@ -22,6 +22,10 @@ impl World {
                 return Err(Refusal::new(409, words));
             }
             ContainerState::Running | ContainerState::Restarting => return Ok(false),
+            _ if container.removing => {
+                let words = "container is marked for removal and cannot be started";
+                return Err(Refusal::new(409, words));
+            }
             _ => {}
         }
         container.manually_stopped = false;
@@ -312,6 +316,7 @@ impl World {
         for container in self.containers.values_mut() {
             container.starting = false;
             container.tearing_down = false;
+            container.removing = false;
             if container.state == ContainerState::Restarting {
                 container.state = ContainerState::Exited;
             }

@@ -200,3 +200,10 @@ fn dependents_keep_running_while_their_dependency_is_down() {
     w.exit("db", 1, 0);
     w.expect(&["[]     -> #1 service db/1: start  (exited 1)"]);
 }
+
+#[test]
+fn a_start_that_lies_in_the_future_after_a_clock_jump_restarts_no_child() {
+    let mut w = child().up();
+    w.fault("vpn", |c| c.started = Some(ago(-3600)));
+    w.expect(&[]);
+}

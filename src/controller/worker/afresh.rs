@@ -1,0 +1,52 @@
+//! When the past counts less: a person asks, or edits the files.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Goal, Worker};
+use crate::clock::Mono;
+
+impl Worker {
+    /// Forgets what waits for a later attempt. Failures in a row stay counted.
+    pub(super) fn start_afresh(&mut self) {
+        let backoffs = self.memory.backoff.values_mut();
+        for backoff in backoffs.chain(self.memory.resource_backoff.values_mut()) {
+            backoff.not_before = Mono::default();
+        }
+        self.memory.pulled.clear();
+    }
+
+    /// An edit is a fresh start for pulls, for what could not be made before, and for the services
+    /// that it changes. The first load is no edit.
+    pub(super) fn new_generation(&mut self, goal: &Goal) {
+        self.memory.pulled.clear();
+        self.memory.resource_backoff.clear();
+        let services: BTreeMap<String, String> = goal
+            .desired
+            .project
+            .services
+            .iter()
+            .map(|(name, s)| (name.clone(), crate::compose::service_hash(s.canonical.expose())))
+            .collect();
+        let before = std::mem::replace(&mut self.services, services);
+        let gone: BTreeSet<String> =
+            before.keys().filter(|s| !self.services.contains_key(*s)).cloned().collect();
+        self.parts.metrics.forgotten(&goal.desired.project.name, &gone);
+        if before.is_empty() {
+            return;
+        }
+        let now = self.parts.clock.now();
+        let (services, recorder) = (&self.services, &self.parts.recorder);
+        self.memory.backoff.retain(|slot, _| {
+            let same = services.get(&slot.service) == before.get(&slot.service);
+            if !same {
+                recorder.backoff(slot, None, now);
+            }
+            same
+        });
+    }
+
+    /// An edit gave the project another name: its containers must be looked at first.
+    pub(super) fn renamed(&self, project: &str) -> bool {
+        self.parts.observer.projects.send_if_modified(|known| known.insert(project.to_owned()))
+    }
+}
