@@ -239,9 +239,8 @@ impl Worker {
             return None;
         }
         let begun = self.parts.clock.now();
-        let before = self.generation.replace(goal.desired.generation);
-        if before != Some(goal.desired.generation) {
-            self.new_generation(&goal, before.is_none());
+        if self.generation.replace(goal.desired.generation) != Some(goal.desired.generation) {
+            self.new_generation(&goal);
         }
         let mut observed = (*snapshot.observed).clone();
         self.aim(&goal, &observed);
@@ -276,31 +275,6 @@ impl Worker {
         wake
     }
 
-<<<<<<< HEAD
-    /// Forgets what waits for a later attempt. Failures in a row stay counted.
-    fn start_afresh(&mut self) {
-        let backoffs = self.memory.backoff.values_mut();
-        for backoff in backoffs.chain(self.memory.resource_backoff.values_mut()) {
-            backoff.not_before = Mono::default();
-        }
-        self.memory.pulled.clear();
-    }
-
-    /// An edit is a fresh start for pulls and for what could not be made before; the first
-    /// generation of a run is no edit.
-    fn new_generation(&mut self, goal: &Goal, first: bool) {
-        self.memory.pulled.clear();
-        if !first {
-            self.memory.resource_backoff.clear();
-        }
-        let services: BTreeSet<String> = goal.desired.project.services.keys().cloned().collect();
-        let gone: BTreeSet<String> = self.services.difference(&services).cloned().collect();
-        self.parts.metrics.forgotten(&goal.desired.project.name, &gone);
-        self.services = services;
-    }
-
-=======
->>>>>>> review
     fn publish_stale(&mut self, snapshot: Snapshot) {
         self.turn += 1;
         let turn = self.turn;

@@ -19,7 +19,6 @@ impl Worker {
     /// that it changes. The first load is no edit.
     pub(super) fn new_generation(&mut self, goal: &Goal) {
         self.memory.pulled.clear();
-        self.memory.resource_backoff.clear();
         let services: BTreeMap<String, String> = goal
             .desired
             .project
@@ -34,6 +33,7 @@ impl Worker {
         if before.is_empty() {
             return;
         }
+        self.memory.resource_backoff.clear();
         let now = self.parts.clock.now();
         let (services, recorder) = (&self.services, &self.parts.recorder);
         self.memory.backoff.retain(|slot, _| {
