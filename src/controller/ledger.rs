@@ -49,6 +49,11 @@ impl Underway {
         self.touched.remove(&step.resource)
     }
 
+    /// The resources that still had steps.
+    pub fn into_remaining(self) -> impl Iterator<Item = Resource> {
+        self.remaining.into_keys()
+    }
+
     /// Nothing is left to do.
     pub fn is_over(&self) -> bool {
         self.remaining.is_empty()

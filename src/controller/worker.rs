@@ -120,6 +120,8 @@ pub struct Tap {
 
 struct Run {
     plan: Arc<Plan>,
+    /// What the plan leads to; the goal may have changed since.
+    desired: Arc<Desired>,
     underway: Underway,
     created: BTreeMap<StepId, ContainerId>,
     begun: BTreeMap<StepId, Mono>,
@@ -130,6 +132,8 @@ struct Run {
 /// News of a run, or the end of a refresh that a resource or a container waited for.
 enum Inbox {
     News(usize, News),
+    /// The execution of a plan broke off.
+    Broken(usize),
     Observed(Resource),
     Rechecked(ContainerId),
 }
@@ -326,6 +330,7 @@ impl Worker {
         self.next_run += 1;
         let run = Run {
             plan: Arc::clone(&plan),
+            desired: Arc::clone(&goal.desired),
             underway,
             created: BTreeMap::new(),
             begun: BTreeMap::new(),
@@ -343,21 +348,23 @@ impl Worker {
         let post = self.post.clone();
         tokio::spawn(async move {
             let (tx, mut rx) = mpsc::channel(256);
-            let walk = execute(plan, context, tx);
-            let forward = async {
-                while let Some(news) = rx.recv().await {
-                    if post.send(Inbox::News(number, news)).await.is_err() {
-                        break;
-                    }
+            // In a task of its own: a defect there must not leave its resources busy for ever.
+            let walk = tokio::spawn(execute(plan, context, tx));
+            while let Some(news) = rx.recv().await {
+                if post.send(Inbox::News(number, news)).await.is_err() {
+                    break;
                 }
-            };
-            tokio::join!(walk, forward);
+            }
+            if walk.await.is_err() {
+                let _ = post.send(Inbox::Broken(number)).await;
+            }
         });
     }
 
     fn take(&mut self, item: Inbox) {
         match item {
             Inbox::News(number, news) => self.news(number, news),
+            Inbox::Broken(number) => self.broken(number),
             Inbox::Observed(resource) => {
                 self.memory.busy.remove(&resource);
             }
@@ -386,7 +393,7 @@ impl Worker {
                 }
             }
             News::Finished(id, result) => {
-                let plan = Arc::clone(&run.plan);
+                let (plan, desired) = (Arc::clone(&run.plan), Arc::clone(&run.desired));
                 let Some(step) = plan.step(id) else { return };
                 if let StepResult::Done(reply) = &result
                     && let (Op::Create { .. }, Some(made)) = (&step.op, &reply.id)
@@ -398,38 +405,47 @@ impl Worker {
                 if run.underway.is_over() {
                     self.runs.remove(&number);
                 }
-                self.finished(step, result, took, dirty);
+                self.finished(step, &desired, result, took);
+                if let Some(dirty) = dirty {
+                    self.release(step.resource.clone(), dirty);
+                }
             }
         }
     }
 
-    fn finished(&mut self, step: &Step, result: StepResult, took: Duration, dirty: Option<Dirty>) {
+    /// Frees what a broken execution held, once it has been looked at again.
+    fn broken(&mut self, number: usize) {
+        let Some(run) = self.runs.remove(&number) else { return };
+        tracing::error!("the execution of a plan broke off; looking again");
+        for resource in run.underway.into_remaining() {
+            self.release(resource, Dirty::everything());
+        }
+    }
+
+    fn finished(&mut self, step: &Step, desired: &Desired, result: StepResult, took: Duration) {
         let now = self.parts.clock.now();
         self.parts.metrics.action(step.op.action(), result.word());
         if let (true, Resource::Slot(slot)) = (is_restart(step, &result), &step.resource) {
             self.parts.metrics.restarted(&slot.project, &slot.service);
         }
         log_end(step, &result);
-        let goal = self.parts.goal.borrow().clone();
-        if let Some(goal) = goal {
-            let jitter = self.parts.clock.jitter();
-            let learned =
-                ledger::learn(&mut self.memory, &goal.desired, step, &result, now, jitter);
-            if let (true, Resource::Slot(slot)) = (learned, &step.resource) {
-                self.parts.recorder.backoff(slot, self.memory.backoff.get(slot), now);
-            }
+        let jitter = self.parts.clock.jitter();
+        let learned = ledger::learn(&mut self.memory, desired, step, &result, now, jitter);
+        if let (true, Resource::Slot(slot)) = (learned, &step.resource) {
+            self.parts.recorder.backoff(slot, self.memory.backoff.get(slot), now);
         }
         announce(&self.progress, step, Phase::Ended(result, took));
-        if let Some(dirty) = dirty {
-            let (observer, post) = (self.parts.observer.clone(), self.post.clone());
-            let resource = step.resource.clone();
-            tokio::spawn(async move {
-                if !dirty.is_empty() {
-                    observer.refresh(dirty).await;
-                }
-                let _ = post.send(Inbox::Observed(resource)).await;
-            });
-        }
+    }
+
+    /// A resource may be planned for again once this has been read.
+    fn release(&self, resource: Resource, dirty: Dirty) {
+        let (observer, post) = (self.parts.observer.clone(), self.post.clone());
+        tokio::spawn(async move {
+            if !dirty.is_empty() {
+                observer.refresh(dirty).await;
+            }
+            let _ = post.send(Inbox::Observed(resource)).await;
+        });
     }
 }
 
