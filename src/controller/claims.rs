@@ -29,8 +29,16 @@ impl Claims {
         Self { undecided: stacks.into_iter().collect(), holders: BTreeMap::new() }
     }
 
-    /// The files of `stack` were loaded for the first time, well or not.
-    pub fn decided(&mut self, stack: &str) -> bool {
+    /// The files of `stack` were loaded, and it wants to keep `project` if they were well. Returns
+    /// whether that was the first time, which others may wait for.
+    pub fn decided(&mut self, stack: &str, project: Option<&str>) -> bool {
+        if !self.undecided.contains(stack) {
+            return false;
+        }
+        // Before the others hear of it: they would be first.
+        if let Some(project) = project {
+            self.claim(stack, project);
+        }
         self.undecided.remove(stack)
     }
 
@@ -63,10 +71,11 @@ mod tests {
     #[test]
     fn the_first_by_name_wins_whoever_loads_first() {
         let mut claims = Claims::new(["a", "b"].map(str::to_owned));
-        claims.decided("b");
+        claims.decided("b", Some("p"));
         assert_eq!(claims.claim("b", "p"), Claim::Wait);
-        assert!(claims.decided("a"));
-        assert!(!claims.decided("a"));
+        assert!(claims.decided("a", Some("p")));
+        assert!(!claims.decided("a", Some("q")));
+        assert_eq!(claims.claim("b", "p"), Claim::TakenBy("a".into()));
         assert_eq!(claims.claim("a", "p"), Claim::Granted);
         assert_eq!(claims.claim("a", "p"), Claim::Granted);
         assert_eq!(claims.claim("b", "p"), Claim::TakenBy("a".into()));

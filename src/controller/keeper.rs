@@ -227,7 +227,9 @@ impl Keeper {
         let status = self.following.status.borrow_and_update().clone();
         let well = status.error.is_none() && !status.source_gone;
         self.board.loaded(&self.name, well);
-        self.board.claims.send_if_modified(|claims| claims.decided(&self.name));
+        let goal = self.following.goal.borrow().clone();
+        let project = goal.as_ref().map(|goal| goal.desired.project.name.as_str());
+        self.board.claims.send_if_modified(|claims| claims.decided(&self.name, project));
         let (true, Some(print)) = (well, status.fingerprint) else { return };
         if let Err(error) = self.journal.set_source(&self.name, status.generation, &print).await {
             self.board.metrics.journal_failed();

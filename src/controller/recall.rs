@@ -42,7 +42,10 @@ pub async fn memory(journal: &Handle, engine: &str, goal: &Goal, clock: &dyn Clo
     }
     memory.owned.extend(recalled.made.into_iter().map(ContainerId));
     for open in recalled.unfinished {
-        asked_for(&mut memory, &open, now);
+        if asked_for(&mut memory, &open, now) {
+            // Stays open: the next run must know of it too, should this one be cut off.
+            continue;
+        }
         tracing::info!(
             "the last run ended before it knew what came of: {}: {}",
             open.intent.name,
@@ -57,13 +60,13 @@ pub async fn memory(journal: &Handle, engine: &str, goal: &Goal, clock: &dyn Clo
     memory
 }
 
-/// What an intent without an outcome teaches: the engine may have done it, or may yet do it.
-fn asked_for(memory: &mut Memory, open: &Unfinished, now: Now) {
+/// What an intent without an outcome teaches. Returns whether the engine may yet carry it out.
+fn asked_for(memory: &mut Memory, open: &Unfinished, now: Now) -> bool {
     let intent = &open.intent;
     if !intent.container.is_empty() {
         memory.owned.insert(ContainerId(intent.container.clone()));
     }
-    let Some(made) = intent.op.strip_prefix("create") else { return };
+    let Some(made) = intent.op.strip_prefix("create") else { return false };
     match intent.kind.as_str() {
         "container" => {
             let slot = Slot {
@@ -72,6 +75,7 @@ fn asked_for(memory: &mut Memory, open: &Unfinished, now: Now) {
                 number: intent.number,
             };
             memory.unanswered.insert(slot, made.trim().to_owned());
+            false
         }
         // The engine lets two networks have one name, and starts no container on either then.
         "network" => {
@@ -86,8 +90,9 @@ fn asked_for(memory: &mut Memory, open: &Unfinished, now: Now) {
                 };
                 memory.resource_backoff.insert(Resource::Network(intent.name.clone()), backoff);
             }
+            left > Duration::ZERO
         }
-        _ => {}
+        _ => false,
     }
 }
 
