@@ -40,7 +40,8 @@ fn row_21_a_container_that_cannot_be_stopped_holds_up_nobody_else() {
     // After its deadline it is said, and tried again later.
     stack.until(Duration::from_secs(25), "the deadline is said", |view| {
         view.report.slots.iter().any(|(slot, report)| {
-            slot.service == "stuck" && report.message.starts_with("backoff(1 failed: Timeout")
+            // The replacement that was begun counts too.
+            slot.service == "stuck" && report.message.starts_with("backoff(2 failed: Timeout")
         })
     });
     proxy.heal();
