@@ -49,7 +49,6 @@ pub struct Metrics {
     actions: IntCounterVec,
     drift: IntCounterVec,
     reaction: Histogram,
-    recovery: Histogram,
     services: status::StateSet,
     restarts: IntCounterVec,
     desired: IntGaugeVec,
@@ -110,10 +109,6 @@ impl Metrics {
             reaction: r.seconds(
                 "homeostat_reaction_seconds",
                 "From an event's arrival to the first write that answers it.",
-            )?,
-            recovery: r.seconds(
-                "homeostat_recovery_seconds",
-                "From the detection of a fault to the service being ready again.",
             )?,
             services: status::StateSet::new()?,
             restarts: r.counters(
@@ -259,11 +254,6 @@ impl Metrics {
         self.reaction.observe(took.as_secs_f64());
     }
 
-    /// Time from the detection of a fault to readiness.
-    pub fn recovered(&self, took: Duration) {
-        self.recovery.observe(took.as_secs_f64());
-    }
-
     /// A service's present condition; makes all of its series on first sight.
     pub fn service(
         &self,
@@ -349,6 +339,8 @@ impl Metrics {
     pub fn config_loaded(&self, well: Option<Timestamp>) {
         let result = if well.is_some() { CallResult::Success } else { CallResult::Error };
         self.config_reloads.with_label_values(&[result.word()]).inc();
+        let result = if well.is_some() { ReconcileResult::Success } else { ReconcileResult::Error };
+        self.reconciled(Controller::Config, result, Duration::ZERO);
         if let Some(at) = well {
             self.config_time.set(seconds(at));
         }
