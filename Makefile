@@ -7,6 +7,10 @@ SHELL := /bin/bash
 # A debug build is quick to make and quick enough to watch; measurements use the release build.
 BIN := target/debug/homeostat
 
+# The same cases at every run, so that a red run can be run again; `make soak` looks for new ones.
+export PROPTEST_RNG_SEED ?= 1
+export HOMEOSTAT_CHAOS_SEED ?= 1
+
 .PHONY: help
 help:  ## Lists the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +36,11 @@ test: images build  ## Runs all tests, those on the real engine included
 	@tests/support/fetch-compose
 	@tests/support/fetch-prometheus
 	@cargo test --locked --workspace --lib --bins --tests -- --test-threads=4
+
+.PHONY: soak
+soak: images build  ## Property and chaos tests with fresh seeds, longer
+	@env -u PROPTEST_RNG_SEED cargo test --locked --lib property
+	@env -u HOMEOSTAT_CHAOS_SEED HOMEOSTAT_CHAOS_SECONDS=150 cargo test --locked --test it chaos::
 
 .PHONY: lint
 lint:  ## Format, clippy and the dependency rules

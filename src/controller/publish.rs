@@ -9,7 +9,6 @@ use crate::api::status::{
     StackStatus, Status, StepView, VolumeView, set_condition,
 };
 use crate::clock::Timestamp;
-use crate::metrics::meter::word;
 use crate::observed::{Container, Observed, Slot, labels};
 use crate::plan::{Plan, Report, Resource, SlotReport, SlotStatus, Standing};
 
@@ -182,7 +181,7 @@ fn service(
         project: slot.project.clone(),
         service: slot.service.clone(),
         slot: slot.number,
-        status: word(report.status),
+        status: report.status,
         health: container.map(|c| c.health).unwrap_or_default(),
         synced: !planned && report.status.is_settled(),
         container_id: text(|c| c.id.0.clone()),

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::Metrics;
 use super::labels::{Action, Controller, Drift, Label, ReconcileResult};
-use super::status::ServiceStatus;
 use crate::clock::Timestamp;
 use crate::controller::meter::Meter;
 use crate::plan::{Report, SlotStatus};
@@ -53,7 +52,7 @@ impl Meter for Metrics {
             entry.2 += u32::from(ready);
         }
         for (service, (status, desired, ready)) in &services {
-            self.service(project, service, word(*status), *desired, *ready);
+            self.service(project, service, *status, *desired, *ready);
             if ready == desired {
                 self.service_ready_at(project, service, now);
             }
@@ -101,21 +100,4 @@ fn worse(a: SlotStatus, b: SlotStatus) -> SlotStatus {
         SlotStatus::Unhealthy => 10,
     };
     if rank(b) > rank(a) { b } else { a }
-}
-
-/// The same word in the metric's vocabulary.
-pub const fn word(status: SlotStatus) -> ServiceStatus {
-    match status {
-        SlotStatus::Ready => ServiceStatus::Ready,
-        SlotStatus::Starting => ServiceStatus::Starting,
-        SlotStatus::Degraded => ServiceStatus::Degraded,
-        SlotStatus::Unhealthy => ServiceStatus::Unhealthy,
-        SlotStatus::Stopped => ServiceStatus::Stopped,
-        SlotStatus::Missing => ServiceStatus::Missing,
-        SlotStatus::Waiting => ServiceStatus::Waiting,
-        SlotStatus::Held => ServiceStatus::Held,
-        SlotStatus::Paused => ServiceStatus::Paused,
-        SlotStatus::Completed => ServiceStatus::Completed,
-        SlotStatus::Unknown => ServiceStatus::Unknown,
-    }
 }

@@ -5,78 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Gauge, LabelPair, Metric, MetricFamily, MetricType};
-use serde::{Deserialize, Serialize};
 
-/// A service's condition in one word.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum ServiceStatus {
-    /// Runs and serves.
-    Ready,
-    /// Runs, not yet ready, within its start deadline.
-    Starting,
-    /// Docker says unhealthy, its driver says ready.
-    Degraded,
-    /// Runs and doesn't serve.
-    Unhealthy,
-    /// Its container exists and doesn't run.
-    Stopped,
-    /// It has no container.
-    Missing,
-    /// Waits for something else: a dependency, a backoff.
-    Waiting,
-    /// A person stopped it or changed it; left alone.
-    Held,
-    /// Its container is frozen.
-    Paused,
-    /// Nobody can tell.
-    #[default]
-    Unknown,
-    /// A job that ran to its end.
-    Completed,
-}
-
-impl ServiceStatus {
-    /// Every status, in the order in which people read them.
-    pub const ALL: [Self; 11] = [
-        Self::Ready,
-        Self::Starting,
-        Self::Degraded,
-        Self::Unhealthy,
-        Self::Stopped,
-        Self::Missing,
-        Self::Waiting,
-        Self::Held,
-        Self::Paused,
-        Self::Unknown,
-        Self::Completed,
-    ];
-
-    /// The lowercase word, as in the metric's label and in the API.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ready => "ready",
-            Self::Starting => "starting",
-            Self::Degraded => "degraded",
-            Self::Unhealthy => "unhealthy",
-            Self::Stopped => "stopped",
-            Self::Missing => "missing",
-            Self::Waiting => "waiting",
-            Self::Held => "held",
-            Self::Paused => "paused",
-            Self::Unknown => "unknown",
-            Self::Completed => "completed",
-        }
-    }
-}
-
-impl std::fmt::Display for ServiceStatus {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad(self.as_str())
-    }
-}
+/// A service's condition in one word: that of the slot that needs most attention.
+pub use crate::plan::SlotStatus as ServiceStatus;
 
 const NAME: &str = "homeostat_service_status";
 const HELP: &str = "Condition of a service: 1 for the present status, 0 for every other.";
@@ -128,7 +59,7 @@ impl Collector for StateSet {
                 metric.set_label(vec![
                     pair("project", project),
                     pair("service", service),
-                    pair("status", status.as_str()),
+                    pair("status", status.word()),
                 ]);
                 family.mut_metric().push(metric);
             }

@@ -64,7 +64,7 @@ fn exactly_one_status_is_one() {
             .collect();
         assert_eq!(set.len(), ServiceStatus::ALL.len());
         let ones: Vec<_> = set.iter().filter(|(_, v)| **v == 1.0).map(|(s, _)| *s).collect();
-        let label = format!("status=\"{}\"", status.as_str());
+        let label = format!("status=\"{}\"", status.word());
         assert!(ones.len() == 1 && ones[0].contains(&label), "{ones:?}");
         assert_eq!(set.values().sum::<f64>(), 1.0);
     }

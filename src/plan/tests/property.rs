@@ -8,7 +8,7 @@ use super::fixture::{World, ago, at, endpoint, id, made_network, service, slot};
 use super::model::{run, settle};
 use crate::compose::types::{Condition, RestartPolicy, Service, ServiceNetwork};
 use crate::desired::{OrphanPolicy, network_order, parents};
-use crate::engine::ContainerId;
+use crate::engine::{ContainerId, NetworkSummary};
 use crate::observed::{ContainerState, Health, Slot, labels};
 use crate::plan::memory::Backoff;
 use crate::plan::{Resource, SlotStatus, plan};
@@ -171,9 +171,8 @@ fn container_trouble(dice: &mut Dice, world: &mut World, own: &ContainerId) {
     let mut container = world.observed.containers[own].clone();
     let running = container.state == ContainerState::Running;
     // A stopped container that loses its endpoint can't say which of two twins it wants.
-    if matches!(fault, 15 | 16 | 17 | 20)
-        && world.observed.networks.len() > world.project.networks.len()
-    {
+    let twins = |n: &NetworkSummary| world.observed.networks_named(&n.name).nth(1).is_some();
+    if matches!(fault, 15 | 16 | 17 | 20) && world.observed.networks.values().any(twins) {
         return;
     }
     let stop = |c: &mut crate::observed::Container, state| {
