@@ -57,15 +57,7 @@ impl Planner<'_> {
 
     /// The backoff of something that isn't a slot, if it is in force.
     pub(super) fn resource_backoff(&mut self, resource: &Resource) -> Option<Standing> {
-        let backoff = self.memory.resource_backoff.get(resource)?;
-        if backoff.not_before <= self.now.mono {
-            return None;
-        }
-        self.report.wake_at(backoff.not_before);
-        Some(Standing::Backoff {
-            failures: backoff.failures,
-            remaining: backoff.not_before.since(self.now.mono),
-            last: backoff.last.clone(),
-        })
+        let memory = self.memory;
+        self.in_force(memory.resource_backoff.get(resource)?)
     }
 }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::gate::Gate;
+use super::memory::Backoff;
 use super::readiness::{Verdict, judge};
 use super::report::{SlotReport, SlotStatus};
 use super::step::{Cause, Resource, StepId, Target};
@@ -265,7 +266,12 @@ impl<'a> Planner<'a> {
 
     /// The backoff of this slot, if it is in force.
     pub(super) fn slot_backoff(&mut self, slot: &Slot) -> Option<Standing> {
-        let backoff = self.memory.backoff.get(slot)?;
+        let memory = self.memory;
+        self.in_force(memory.backoff.get(slot)?)
+    }
+
+    /// What a backoff that isn't over says; plans again when it is.
+    pub(super) fn in_force(&mut self, backoff: &Backoff) -> Option<Standing> {
         if backoff.not_before <= self.now.mono {
             return None;
         }
