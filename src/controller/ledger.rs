@@ -6,7 +6,7 @@ use crate::clock::{Mono, Now};
 use crate::desired::Desired;
 use crate::engine::ContainerId;
 use crate::execute::{StepError, StepResult};
-use crate::observed::{Observed, Slot};
+use crate::observed::{Container, Observed, Slot};
 use crate::plan::memory::Backoff;
 use crate::plan::{Cause, Memory, Op, Plan, Report, Resource, SlotStatus, Step, Target, recovery};
 
@@ -211,6 +211,8 @@ pub fn observe(
         let ready = report.slots.get(slot).is_some_and(|s| {
             matches!(s.status, SlotStatus::Ready | SlotStatus::Degraded | SlotStatus::Completed)
         });
+        // The old container's health says nothing of the replacement that fails.
+        let ready = ready && !is_pending(report, slot);
         let over = recovery::observed_ready(backoff, ready, now.mono);
         if over {
             lessons.forgiven.push(slot.clone());
@@ -230,6 +232,7 @@ pub fn observe(
     for (slot, report) in &report.slots {
         let done = report.status == SlotStatus::Completed && desired.traits(&slot.service).job;
         let container = report.container.as_ref().and_then(|id| observed.containers.get(id));
+        adopt(memory, desired, slot, container);
         if let (true, Some(container)) = (done, container)
             && let Some(hash) = &container.config_hash
         {
@@ -242,6 +245,24 @@ pub fn observe(
     }
     own(memory, observed);
     lessons
+}
+
+/// Something is still to be done to a slot.
+fn is_pending(report: &Report, slot: &Slot) -> bool {
+    report.entries.iter().any(|entry| {
+        entry.standing.is_pending() && matches!(&entry.resource, Resource::Slot(s) if s == slot)
+    })
+}
+
+/// What somebody else made as it is desired is as good as applied: its loss is known for a loss.
+fn adopt(memory: &mut Memory, desired: &Desired, slot: &Slot, container: Option<&Container>) {
+    let hash = container.and_then(|c| c.config_hash.as_ref());
+    if let Some(hash) = hash
+        && desired.hashes.get(&slot.service) == Some(hash)
+        && memory.applied.get(&slot.service) != Some(hash)
+    {
+        memory.applied.insert(slot.service.clone(), hash.clone());
+    }
 }
 
 /// Which containers are of our making.

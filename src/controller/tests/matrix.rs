@@ -1,5 +1,13 @@
 //! Rows of the fault matrix, in simulation.
 
+mod containers;
+mod endpoint;
+mod files;
+mod networks;
+mod probes;
+mod replacements;
+mod supplies;
+
 use serde_json::json;
 
 use super::*;
@@ -90,7 +98,7 @@ async fn row_2_an_engine_that_is_absent_is_waited_for() {
     sim.stop_engine(EngineStop::Kill);
     let scene = Scene::on(sim, goal(1, CHAIN));
     sleep(secs(300)).await;
-    assert!(matches!(scene.view().link, crate::controller::observer::Link::Stale(_)));
+    assert!(matches!(scene.view().link, Link::Stale(_)));
     let asked = scene.sim.calls().values().sum::<u64>();
     assert!(asked < 100, "asks with a growing pause: {asked} calls in 300 s");
     scene.sim.start_engine();

@@ -2,6 +2,7 @@
 //!
 //! An hour passes at once, and every run with the same seed is the same.
 
+mod announced;
 mod chaos;
 mod matrix;
 mod storms;
@@ -10,30 +11,32 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::meter::{Meter, Uncounted};
-use super::observer::{Observer, RESYNC};
+use super::observer::{Handle, Link, Observer, RESYNC};
+use super::publish::{self, SourceView, StackSight};
 use super::worker::{Goal, Parts, Tap, View, Worker};
+use crate::api::status::Status;
+use crate::clock::Clock;
 use crate::compose::{self, LoadOptions};
 use crate::desired::{Desired, Policy, ServiceTraits};
 use crate::engine::sim::{Behaviour, SimEngine, WriteRecord};
 use crate::engine::{ContainerId, DynEngine, Engine, Write};
-use crate::execute::{Recorder, StepResult};
 use crate::observed::{Container, Slot};
-use crate::plan::{Memory, Plan, Scope, SlotStatus, Step};
+use crate::plan::{Memory, Scope, SlotStatus};
+
+use announced::{Announced, Upright};
 
 const IMAGE: &str = "app:1";
 
-fn ms(n: u64) -> Duration {
+const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-fn secs(n: u64) -> Duration {
+const fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
@@ -64,23 +67,6 @@ fn goal_with(
     Goal { desired: Arc::new(desired), probes: BTreeMap::new(), scope: Scope::default() }
 }
 
-/// Writes nothing down, but sees that every write was announced.
-#[derive(Default)]
-struct Seen {
-    begun: Mutex<Vec<String>>,
-}
-
-impl Recorder for Seen {
-    fn begin<'a>(&'a self, _: &'a Plan, step: &'a Step) -> BoxFuture<'a, Option<i64>> {
-        self.begun.lock().expect("no panic").push(format!("{}: {}", step.resource, step.op));
-        async { None }.boxed()
-    }
-
-    fn end<'a>(&'a self, _: Option<i64>, _: &'a Step, _: &'a StepResult) -> BoxFuture<'a, ()> {
-        async {}.boxed()
-    }
-}
-
 /// Refused plans are defects.
 #[derive(Default)]
 struct Errors(Mutex<u32>);
@@ -96,10 +82,13 @@ impl Meter for Errors {
 /// A stack on a simulated engine with its loop.
 struct Scene {
     sim: Arc<SimEngine>,
+    observer: Handle,
     goal: watch::Sender<Option<Goal>>,
     tap: Tap,
     errors: Arc<Errors>,
     worker: tokio::task::JoinHandle<()>,
+    announced: Arc<Announced>,
+    upright: Upright,
     _stop: DropGuard,
 }
 
@@ -114,22 +103,41 @@ impl Scene {
     }
 
     fn with_memory(sim: Arc<SimEngine>, goal: Goal, memory: Memory) -> Self {
-        let engine: DynEngine = Arc::clone(&sim) as DynEngine;
-        let clock = sim.clock();
+        let engine = Arc::clone(&sim) as DynEngine;
+        let (observer, handle) = Observer::new(engine, sim.clock(), Arc::new(Uncounted), RESYNC);
+        let announced = Announced::on(&sim);
         let stop = CancellationToken::new();
-        let (observer, handle) =
-            Observer::new(Arc::clone(&engine), clock.clone(), Arc::new(Uncounted), RESYNC);
-        handle.projects.send_modify(|projects| {
+        tokio::spawn(observer.run(stop.clone()));
+        Self::join(sim, handle, announced, goal, memory, stop)
+    }
+
+    /// Another stack of the same daemon.
+    fn beside(&self, goal: Goal) -> Self {
+        let (sim, announced) = (Arc::clone(&self.sim), Arc::clone(&self.announced));
+        let stop = CancellationToken::new();
+        Self::join(sim, self.observer.clone(), announced, goal, Memory::default(), stop)
+    }
+
+    fn join(
+        sim: Arc<SimEngine>,
+        observer: Handle,
+        announced: Arc<Announced>,
+        goal: Goal,
+        memory: Memory,
+        stop: CancellationToken,
+    ) -> Self {
+        observer.projects.send_modify(|projects| {
             projects.insert(goal.desired.project.name.clone());
         });
         let (goal, goals) = watch::channel(Some(goal));
         let errors = Arc::new(Errors::default());
+        let upright = Upright::new(&sim, &announced);
         let (worker, tap) = Worker::new(Parts {
-            engine,
-            observer: handle,
-            clock,
+            engine: Arc::clone(&sim) as DynEngine,
+            observer: observer.clone(),
+            clock: sim.clock(),
             metrics: Arc::clone(&errors) as Arc<_>,
-            recorder: Arc::new(Seen::default()),
+            recorder: Arc::clone(&announced) as Arc<_>,
             memory,
             goal: goals,
         });
@@ -148,9 +156,9 @@ impl Scene {
                 }
             });
         }
-        tokio::spawn(observer.run(stop.clone()));
         let worker = tokio::spawn(worker.run(stop.clone()));
-        Self { sim, goal, tap, errors, worker, _stop: stop.drop_guard() }
+        let _stop = stop.drop_guard();
+        Self { sim, observer, goal, tap, errors, worker, announced, upright, _stop }
     }
 
     fn view(&self) -> View {
@@ -165,7 +173,7 @@ impl Scene {
     fn is_settled(&self) -> bool {
         let view = self.view();
         let generation = self.goal.borrow().as_ref().map(|g| g.desired.generation);
-        view.link == super::observer::Link::Live
+        view.link == Link::Live
             && Some(view.generation) == generation
             && view.plan.is_empty()
             && view.busy == 0
@@ -215,8 +223,57 @@ impl Scene {
         assert!(self.is_settled(), "{}", self.show());
     }
 
+    /// Nothing is written, nor pulled, whether it has settled or is blocked.
+    async fn stays_quiet(&self, time: Duration) {
+        let pulls = || self.sim.calls().get("POST /images/create").copied();
+        self.sim.forget_writes();
+        let before = pulls();
+        sleep(time).await;
+        let writes: Vec<String> = self.sim.writes().iter().map(line).collect();
+        assert!(writes.is_empty(), "written:\n{}\n{}", writes.join("\n"), self.show());
+        assert_eq!(pulls(), before, "pulled: {}", self.show());
+    }
+
+    /// Somebody does something while the loop looks away; then it sees all of that at once.
+    async fn while_away(&self, act: impl Future<Output = ()>) {
+        let goal = self.goal.send_replace(None);
+        sleep(ms(20)).await;
+        act.await;
+        sleep(ms(150)).await;
+        self.goal.send_replace(goal);
+    }
+
+    /// What the daemon would publish.
+    fn told(&self) -> Status {
+        let sight = StackSight {
+            name: "p".into(),
+            goal: self.goal.borrow().clone(),
+            view: self.view(),
+            source: SourceView::default(),
+        };
+        let now = self.sim.clock().now().wall;
+        publish::status("sim", &[sight], &Status::default(), now)
+    }
+
+    /// A person finds these words about an object (`service web/1`), in the plan's report and
+    /// beside the service.
+    fn says(&self, object: &str, words: &str) {
+        let status = self.told();
+        let report = &status.plans.first().expect("a plan").report;
+        let told = report
+            .iter()
+            .any(|r| r.object == object && format!("{}({})", r.reason, r.message).contains(words));
+        assert!(told, "nobody says `{words}` of {object}:\n{}", self.show());
+        let Some(slot) = object.strip_prefix("service ") else { return };
+        let row = status.services.iter().find(|s| format!("{}/{}", s.service, s.slot) == slot);
+        let message = &row.expect("a row").message;
+        assert!(message.contains(words), "beside {object} stands `{message}`:\n{}", self.show());
+    }
+
     fn status(&self, service: &str) -> SlotStatus {
-        let slot = Slot { project: "p".into(), service: service.into(), number: 1 };
+        let project = self.view().report.slots.keys().next().map(|s| s.project.clone());
+        let project = project.unwrap_or_default();
+        let slot = Slot { project, service: service.into(), number: 1 };
         self.view().report.slots.get(&slot).map(|r| r.status).unwrap_or_default()
     }
 

@@ -130,9 +130,14 @@ impl Follower {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                Some(()) = changes.recv() => debounce.note(self.clock.now().mono),
+                Some(()) = changes.recv() => {
+                    folders.poll();
+                    debounce.note(self.clock.now().mono);
+                }
                 () = tokio::time::sleep(pause) => {
-                    if debounce.due().is_none() && folders.poll() {
+                    // At the end of the quiet time too: where the kernel doesn't tell, a file that
+                    // is still being written is only found so.
+                    if folders.poll() {
                         debounce.note(self.clock.now().mono);
                     }
                 }

@@ -227,7 +227,7 @@ impl Docker {
 }
 
 /// The version to speak with an engine that has `has`.
-fn negotiate(has: &str) -> Result<(u32, u32), Fault> {
+pub(in crate::engine) fn negotiate(has: &str) -> Result<(u32, u32), Fault> {
     let parse = |text: &str| -> Option<(u32, u32)> {
         let (major, minor) = text.trim().split_once('.')?;
         Some((major.parse().ok()?, minor.parse().ok()?))

@@ -1,6 +1,7 @@
 //! The test's side: the script, the faults, the other people at the engine, and what was asked.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -12,7 +13,8 @@ use super::model::{Behaviour, EngineStop, Refusal, Remote, WriteRecord};
 use super::world::Due;
 use crate::clock::Mono;
 use crate::engine::Fault;
-use crate::engine::types::{Capabilities, ContainerId, EngineEvent, StreamItem, Write, WriteReply};
+use crate::engine::docker::negotiate;
+use crate::engine::types::{ContainerId, EngineEvent, StreamItem, Write, WriteReply};
 use crate::observed::{Slot, canonical_reference, labels};
 use crate::probe::{Answer, Outcome, Readiness};
 
@@ -41,6 +43,11 @@ impl SimEngine {
         self.core.write(|w| w.tag_image(reference, image_id));
     }
 
+    /// `docker rmi -f` of a reference.
+    pub fn remove_image(&self, reference: &str) {
+        self.core.write(|w| w.untag_image(reference));
+    }
+
     /// Says what a registry has under a reference; `None` is nothing.
     pub fn publish(&self, reference: &str, remote: Option<Remote>) {
         let reference = canonical_reference(reference);
@@ -50,9 +57,31 @@ impl SimEngine {
         });
     }
 
-    /// Changes what the engine says it can do.
-    pub fn set_capabilities(&self, capabilities: Capabilities) {
-        self.core.write(|w| w.info.capabilities = capabilities);
+    /// Makes it an engine whose newest API version is this one. One that is too old for the
+    /// adapter is refused by every call, as the adapter refuses it.
+    pub fn set_api(&self, newest: &str) {
+        let negotiated = negotiate(newest);
+        self.core.write(|w| {
+            w.refused = negotiated.as_ref().err().cloned();
+            if let Ok(api) = negotiated {
+                w.info.capabilities.api = api;
+                w.info.capabilities.many_endpoints_at_create = api >= (1, 44);
+            }
+        });
+    }
+
+    /// Tells of every write and pull that comes through the trait, by its call and the name or ID
+    /// that it names, before anything comes of it.
+    pub fn witness(&self, witness: impl Fn(&str, &str) + Send + Sync + 'static) {
+        *self.core.witness.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(witness));
+    }
+
+    /// Says whether the host has a file or folder at this path. It has all that nobody mentions.
+    pub fn set_absent(&self, path: &str, absent: bool) {
+        self.core.write(|w| match absent {
+            true => w.absent.insert(path.to_owned()),
+            false => w.absent.remove(path),
+        });
     }
 
     /// Adds a fault of calls. The first that strikes a call counts.

@@ -125,6 +125,15 @@ fn ports(body: &Value) -> Vec<(String, u16, String)> {
     ports
 }
 
+/// Sources of binds that the engine doesn't make where they are missing.
+pub(super) fn needed_paths(body: &Map<String, Value>) -> impl Iterator<Item = &str> {
+    let mounts = body.get("HostConfig").into_iter().flat_map(|host| list(host, "/Mounts"));
+    let binds = mounts.filter(|m| m.pointer("/Type").is_some_and(|kind| kind == "bind"));
+    binds
+        .filter(|m| m.pointer("/BindOptions/CreateMountpoint").is_none_or(|made| made != true))
+        .filter_map(|m| m.pointer("/Source").and_then(Value::as_str))
+}
+
 fn mounts(body: &Value) -> Vec<Mount> {
     let mount = |kind: &str, source: &str, destination: String, rw: bool| Mount {
         kind: kind.to_owned(),

@@ -52,7 +52,9 @@ impl World {
         let body = &Value::Object(body.clone());
         let name = text(body, "/Name");
         let twin = self.networks.values().find(|n| n.name == name).map(|n| n.id.clone());
-        let check = body.pointer("/CheckDuplicate").and_then(Value::as_bool).unwrap_or(false);
+        // From API 1.44 on it is always looked for.
+        let check = body.pointer("/CheckDuplicate").and_then(Value::as_bool).unwrap_or(false)
+            || self.info.capabilities.api >= (1, 44);
         if check && twin.is_some() {
             return Err(Refusal::new(409, format!("network with name {name} already exists")));
         }
@@ -141,13 +143,15 @@ impl World {
         .clone();
         let ipv4 = self.address(&network, entry.wanted_ipv4.as_deref())?;
         let endpoint_id = self.new_id("endpoint");
+        // From API 1.45 on, the short ID is no alias any more.
+        let short_id = self.info.capabilities.api < (1, 45);
         let container = self.get(id)?;
         let short = container.id.short().to_owned();
         let entry = container.networks.entry(name.to_owned()).or_default();
         entry.network_id.clone_from(&network.id);
         entry.endpoint_id = endpoint_id;
         entry.ipv4 = ipv4;
-        if !matches!(name, "bridge" | "host" | "none") {
+        if short_id && !matches!(name, "bridge" | "host" | "none") {
             let aliases = entry.aliases.get_or_insert_default();
             if !aliases.contains(&short) {
                 aliases.push(short);

@@ -45,6 +45,12 @@ impl World {
             return Err(Refusal::new(404, format!("No such image: {}", container.image)));
         };
         container.image_id.clone_from(&image.id);
+        if let Some(path) = body::needed_paths(body).find(|path| self.absent.contains(*path)) {
+            let words = format!(
+                "invalid mount config for type \"bind\": bind source path does not exist: {path}"
+            );
+            return Err(Refusal::new(400, words));
+        }
         self.name_is_free(name)?;
         for other in &container.volumes_from {
             self.find(other.split(':').next().unwrap_or(other))
@@ -189,6 +195,18 @@ impl World {
         }
         self.emit("volume", "destroy", name, &[("driver", "local")]);
         Ok(())
+    }
+
+    /// Takes a reference from its image. One without any goes, unless a container is made of it.
+    pub fn untag_image(&mut self, reference: &str) {
+        let wanted = canonical_reference(reference);
+        for image in self.images.values_mut() {
+            image.tags.retain(|t| canonical_reference(t) != wanted);
+            image.digests.retain(|d| canonical_reference(d) != wanted);
+        }
+        let used = |id: &String| self.containers.values().any(|c| c.image_id == *id);
+        self.images.retain(|id, i| !i.tags.is_empty() || !i.digests.is_empty() || used(id));
+        self.emit("image", "untag", reference, &[("name", reference)]);
     }
 
     /// Puts a tag on an image, taking it from the one that had it.

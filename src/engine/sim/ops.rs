@@ -19,14 +19,18 @@ pub(super) struct Core {
     pub changed: watch::Sender<u64>,
     /// Grows when the engine ends.
     pub epoch: watch::Sender<u64>,
+    /// Hears of writes and pulls before they are done.
+    pub witness: Mutex<Option<Witness>>,
 }
+
+pub(super) type Witness = Arc<dyn Fn(&str, &str) + Send + Sync>;
 
 type Done = Result<WriteReply, Refusal>;
 
 impl Core {
     pub fn new(clock: Arc<SimClock>, world: World) -> Self {
         let (changed, epoch) = (watch::Sender::new(0), watch::Sender::new(0));
-        Self { clock, world: Mutex::new(world), changed, epoch }
+        Self { clock, world: Mutex::new(world), changed, epoch, witness: Mutex::default() }
     }
 
     fn locked<T>(&self, f: impl FnOnce(&mut World, bool) -> T) -> T {
@@ -50,6 +54,14 @@ impl Core {
         let out = self.locked(|world, _| f(world));
         self.changed.send_modify(|n| *n += 1);
         out
+    }
+
+    /// Somebody asks for a change through the trait.
+    pub fn tell(&self, call: &str, about: &str) {
+        let witness = self.witness.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(witness) = witness {
+            witness(call, about);
+        }
     }
 
     /// Waits until something can be said of the state.

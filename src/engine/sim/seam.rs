@@ -44,13 +44,16 @@ impl SimEngine {
         work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
     ) -> Result<T, Fault> {
         let mut epoch = self.core.epoch.subscribe();
-        let up = self.core.read(|w| w.up);
+        let (up, refused) = self.core.read(|w| (w.up, w.refused.clone()));
         let struck = self.core.write(|w| {
             *w.calls.entry(call.to_owned()).or_default() += 1;
             if up { w.strike(call, about) } else { None }
         });
         if !up {
             return Err(self.gone());
+        }
+        if let Some(fault) = refused {
+            return Err(fault);
         }
         let timeout = || Fault::Timeout { call: call.to_owned(), after: deadline };
         let cut =
@@ -103,29 +106,33 @@ impl SimEngine {
     }
 }
 
-/// What a write is about, by the name that people know.
-fn name_of(world: &World, write: &Write) -> String {
-    let container = |id: &ContainerId| {
-        world.containers.get(id).map_or_else(|| id.0.clone(), |c| c.name.clone())
-    };
-    let named = |body: &serde_json::Map<String, serde_json::Value>| {
-        body.get("Name").and_then(|n| n.as_str()).unwrap_or_default().to_owned()
-    };
+/// What a write names: a name, or an ID.
+fn named(write: &Write) -> &str {
     match write {
-        Write::CreateContainer { name, .. } => name.clone(),
+        Write::CreateContainer { name, .. } => name,
+        Write::CreateNetwork { body } | Write::CreateVolume { body } => {
+            body.expose().get("Name").and_then(|n| n.as_str()).unwrap_or_default()
+        }
+        Write::RemoveNetwork { id } => id,
         Write::StartContainer { id }
         | Write::StopContainer { id, .. }
         | Write::RestartContainer { id, .. }
         | Write::UnpauseContainer { id }
         | Write::RenameContainer { id, .. }
-        | Write::RemoveContainer { id, .. } => container(id),
-        Write::ConnectNetwork { container: id, .. }
-        | Write::DisconnectNetwork { container: id, .. } => container(id),
-        Write::CreateNetwork { body } | Write::CreateVolume { body } => named(body.expose()),
-        Write::RemoveNetwork { id } => {
-            world.networks.get(id).map_or_else(|| id.clone(), |n| n.name.clone())
-        }
+        | Write::RemoveContainer { id, .. }
+        | Write::ConnectNetwork { container: id, .. }
+        | Write::DisconnectNetwork { container: id, .. } => &id.0,
     }
+}
+
+/// What a write is about, by the name that people know.
+fn name_of(world: &World, write: &Write) -> String {
+    let named = named(write);
+    let container = world.containers.get(&ContainerId(named.to_owned()));
+    container
+        .map(|c| &c.name)
+        .or_else(|| world.networks.get(named).map(|n| &n.name))
+        .map_or_else(|| named.to_owned(), Clone::clone)
 }
 
 /// The caller's deadline as the seam promises it.
@@ -217,6 +224,7 @@ impl Engine for SimEngine {
     ) -> Answer<'a, ()> {
         Box::pin(async move {
             const CALL: &str = "POST /images/create";
+            self.core.tell(CALL, reference);
             let wanted = crate::observed::canonical_reference(reference);
             let (core, owned) = (Arc::clone(&self.core), wanted.clone());
             let remote = self
@@ -258,6 +266,7 @@ impl Engine for SimEngine {
 
     fn write<'a>(&'a self, write: &'a Write) -> Answer<'a, WriteReply> {
         Box::pin(async move {
+            self.core.tell(write.call(), named(write));
             let (number, name, deadline) = self.core.write(|w| {
                 let (name, deadline) = (name_of(w, write), deadline(w, write));
                 let record = WriteRecord {

@@ -102,7 +102,12 @@ pub(super) fn container(c: &SimContainer) -> Container {
         image: c.image.clone(),
         image_id: c.image_id.clone(),
         state: c.state,
-        health: if running { c.health } else { Health::None },
+        health: match c.health {
+            _ if !running => Health::None,
+            // As after a pause: no check has failed.
+            Health::Unhealthy if c.failing == 0 => Health::Starting,
+            health => health,
+        },
         exit_code: (!c.has_process() && ended).then_some(c.exit_code),
         oom_killed: c.oom_killed,
         error: c.error.clone(),

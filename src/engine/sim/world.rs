@@ -9,6 +9,7 @@ use super::events::Subscribers;
 use super::faults::SimFault;
 use super::model::{Behaviour, Refusal, Remote, SimContainer, SimNetwork, WriteRecord};
 use crate::clock::{Timestamp, unit_from};
+use crate::engine::Fault;
 use crate::engine::types::{
     ContainerId, EngineEvent, EngineInfo, ImageSummary, StreamItem, VolumeSummary,
 };
@@ -39,6 +40,8 @@ pub(super) struct World {
     pub seed: u64,
     pub up: bool,
     pub info: EngineInfo,
+    /// Why the adapter speaks with no such engine.
+    pub refused: Option<Fault>,
     pub containers: BTreeMap<ContainerId, SimContainer>,
     pub networks: BTreeMap<String, SimNetwork>,
     pub volumes: BTreeMap<String, VolumeSummary>,
@@ -47,6 +50,8 @@ pub(super) struct World {
     pub behaviours: BTreeMap<String, Behaviour>,
     /// Services and containers that fail their healthcheck whatever the script says.
     pub sick: BTreeSet<String>,
+    /// Paths that the host doesn't have; of all others there is something.
+    pub absent: BTreeSet<String>,
     pub subscribers: Subscribers,
     pub faults: Vec<SimFault>,
     pub writes: Vec<WriteRecord>,
@@ -63,6 +68,7 @@ impl World {
             seed: seed | 1,
             up: true,
             info,
+            refused: None,
             containers: BTreeMap::new(),
             networks: BTreeMap::new(),
             volumes: BTreeMap::new(),
@@ -70,6 +76,7 @@ impl World {
             registry: BTreeMap::new(),
             behaviours: BTreeMap::new(),
             sick: BTreeSet::new(),
+            absent: BTreeSet::new(),
             subscribers: Subscribers::default(),
             faults: Vec::new(),
             writes: Vec::new(),

@@ -149,9 +149,7 @@ async fn create_takes_one_endpoint_before_api_1_44() {
     let refused = create(&sim, "a", two.clone()).await.expect_err("API 1.41");
     assert!(matches!(&refused, Fault::Rejected { status: 400, message, .. }
         if message.starts_with("Container cannot be connected to network endpoints: ")));
-    let mut capabilities = sim.info().await.expect("info").capabilities;
-    capabilities.many_endpoints_at_create = true;
-    sim.set_capabilities(capabilities);
+    sim.set_api("1.44");
     let a = create(&sim, "a", two).await.expect("API 1.44");
     start(&sim, &a).await.expect("it starts");
     assert_eq!(inspect(&sim, &a).await.networks.len(), 2);

@@ -1,0 +1,165 @@
+//! What holds in every simulated row: each change of the engine was announced to the journal before,
+//! its end after, and no data is lost.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+
+use super::{ms, sleep};
+use crate::engine::sim::SimEngine;
+use crate::execute::{Recorder, StepResult};
+use crate::plan::{Op, Plan, Resource, Step, Target};
+
+/// A step that began and hasn't ended.
+struct Intent {
+    number: i64,
+    call: &'static str,
+    /// The name or ID that its call must have; `None` while an earlier step has yet to make it.
+    about: Option<String>,
+    called: bool,
+}
+
+#[derive(Default)]
+struct Book {
+    last: i64,
+    open: Vec<Intent>,
+    all: Vec<String>,
+    faults: Vec<String>,
+}
+
+/// A journal that hears of the engine's changes, too, and holds them against its intents.
+#[derive(Default)]
+pub(super) struct Announced(Mutex<Book>);
+
+impl Announced {
+    /// Listens to an engine. Loops that share the engine must share this.
+    pub fn on(sim: &SimEngine) -> Arc<Self> {
+        let announced = Arc::new(Self::default());
+        let ears = Arc::clone(&announced);
+        sim.witness(move |call, about| ears.called(call, about));
+        announced
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.0.lock().expect("no panic")
+    }
+
+    /// Every intent so far: `service web/1: start (exited 1)`.
+    pub fn all(&self) -> Vec<String> {
+        self.book().all.clone()
+    }
+
+    fn called(&self, call: &str, about: &str) {
+        let mut book = self.book();
+        let fits = |i: &&mut Intent| {
+            !i.called && i.call == call && i.about.as_deref().is_none_or(|a| a == about)
+        };
+        match book.open.iter_mut().find(fits) {
+            Some(intent) => intent.called = true,
+            None => book.faults.push(format!("{call} {about} was never announced")),
+        }
+    }
+}
+
+impl Recorder for Announced {
+    fn begin<'a>(&'a self, _: &'a Plan, step: &'a Step) -> BoxFuture<'a, Option<i64>> {
+        async move {
+            // A disk takes its time: who doesn't wait for it is found out.
+            sleep(ms(1)).await;
+            let mut book = self.book();
+            book.last += 1;
+            let number = book.last;
+            let (call, about) = call_of(step);
+            book.open.push(Intent { number, call, about, called: false });
+            book.all.push(format!("{}: {} ({})", step.resource, step.op, step.cause));
+            Some(number)
+        }
+        .boxed()
+    }
+
+    fn end<'a>(
+        &'a self,
+        record: Option<i64>,
+        step: &'a Step,
+        result: &'a StepResult,
+    ) -> BoxFuture<'a, ()> {
+        let mut book = self.book();
+        let at = book.open.iter().position(|i| Some(i.number) == record);
+        let intent = at.map(|at| book.open.remove(at));
+        let what = format!("{}: {}", step.resource, step.op);
+        match intent {
+            None => book.faults.push(format!("{what} ended and never began")),
+            Some(intent) if !intent.called && matches!(result, StepResult::Done(_)) => {
+                book.faults.push(format!("{what} is done without a call"));
+            }
+            Some(_) => {}
+        }
+        async {}.boxed()
+    }
+}
+
+fn call_of(step: &Step) -> (&'static str, Option<String>) {
+    let target = |target: &Target| match target {
+        Target::Existing(id) => Some(id.0.clone()),
+        Target::Created(_) => None,
+    };
+    let resource = match &step.resource {
+        Resource::Network(name) | Resource::Volume(name) => Some(name.clone()),
+        _ => None,
+    };
+    match &step.op {
+        Op::CreateNetwork { .. } => ("POST /networks/create", resource),
+        Op::RemoveNetwork { id } => ("DELETE /networks/{id}", Some(id.clone())),
+        Op::Connect { container, .. } => ("POST /networks/{id}/connect", target(container)),
+        Op::Disconnect { container, .. } => {
+            ("POST /networks/{id}/disconnect", Some(container.0.clone()))
+        }
+        Op::CreateVolume { .. } => ("POST /volumes/create", resource),
+        Op::Pull { reference, .. } => ("POST /images/create", Some(reference.clone())),
+        Op::Create { name, .. } => ("POST /containers/create", Some(name.clone())),
+        Op::Start { container } => ("POST /containers/{id}/start", target(container)),
+        Op::Stop { container } => ("POST /containers/{id}/stop", Some(container.0.clone())),
+        Op::Restart { container } => ("POST /containers/{id}/restart", Some(container.0.clone())),
+        Op::Unpause { container } => ("POST /containers/{id}/unpause", Some(container.0.clone())),
+        Op::Remove { container, .. } => ("DELETE /containers/{id}", Some(container.0.clone())),
+        Op::Rename { container, .. } => ("POST /containers/{id}/rename", target(container)),
+    }
+}
+
+/// Looks at the end of a test whether all was announced and no volume is gone.
+pub(super) struct Upright {
+    sim: Arc<SimEngine>,
+    announced: Arc<Announced>,
+    lost: Mutex<BTreeSet<String>>,
+}
+
+impl Upright {
+    pub fn new(sim: &Arc<SimEngine>, announced: &Arc<Announced>) -> Self {
+        let (sim, announced) = (Arc::clone(sim), Arc::clone(announced));
+        Self { sim, announced, lost: Mutex::default() }
+    }
+
+    /// A person removes a volume.
+    pub fn lose(&self, volume: &str) {
+        self.sim.remove_volume(volume).expect("goes");
+        self.lost.lock().expect("no panic").insert(volume.to_owned());
+    }
+}
+
+impl Drop for Upright {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        let faults = self.announced.book().faults.clone();
+        assert!(faults.is_empty(), "every action is journalled before it is done: {faults:#?}");
+        let lost = self.lost.lock().expect("no panic");
+        let events = self.sim.all_events();
+        let gone = events.iter().filter(|e| e.kind == "volume" && e.action == "destroy");
+        let gone: Vec<&str> =
+            gone.map(|e| e.actor.as_str()).filter(|v| !lost.contains(*v)).collect();
+        assert!(gone.is_empty(), "no volume is removed: {gone:?}");
+    }
+}
