@@ -198,9 +198,9 @@ impl<'a> Planner<'a> {
     fn index(&mut self, container: &'a Container) {
         self.names.insert(Cow::Borrowed(&container.name), container);
         if container.is_live() {
-            for (ip, port, protocol) in &container.published {
-                let holders = self.ports.entry((*port, protocol.as_str())).or_default();
-                holders.push((ip.as_str(), container));
+            for port in &container.published {
+                let holders = self.ports.entry((port.host_port, &port.protocol)).or_default();
+                holders.push((&port.host_ip, container));
             }
             for (network, endpoint) in &container.networks {
                 if !endpoint.ipv4.is_empty() {

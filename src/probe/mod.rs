@@ -31,7 +31,7 @@ pub mod vet;
 pub use ollama::same_model;
 pub use prober::{Prober, Target};
 pub use spec::{Probe, Question, Spec, SpecError};
-pub use vantage::{Candidate, PublishedPort, Reach, Vantage};
+pub use vantage::{Candidate, Reach, Vantage};
 
 /// Reasons on which other parts decide; the rest is for people and drivers' own symptoms.
 pub mod reason {
