@@ -6,6 +6,7 @@ mod chaos;
 mod matrix;
 mod refused;
 mod storms;
+mod twins;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};

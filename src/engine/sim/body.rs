@@ -34,6 +34,7 @@ fn nanos(value: &Value, path: &str, default: Duration) -> Duration {
 pub(super) fn endpoint(value: &Value) -> Endpoint {
     let non_empty = |path: &str| Some(text(value, path)).filter(|t| !t.is_empty());
     Endpoint {
+        network_id: text(value, "/NetworkID"),
         aliases: Some(
             list(value, "/Aliases").filter_map(|a| a.as_str().map(str::to_owned)).collect(),
         ),
