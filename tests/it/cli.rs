@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use crate::engine_proxy::{Action, EngineProxy, Rule};
-use crate::support::{IMAGE, docker, docker_try};
+use crate::support::{IMAGE, clean, docker};
 
 struct Folder(tempfile::TempDir);
 
@@ -54,21 +54,7 @@ struct Project(&'static str);
 
 impl Drop for Project {
     fn drop(&mut self) {
-        let filter = format!("label=com.docker.compose.project={}", self.0);
-        for (list, remove) in [
-            (vec!["ps", "-aq"], vec!["rm", "-f"]),
-            (vec!["network", "ls", "-q"], vec!["network", "rm"]),
-            (vec!["volume", "ls", "-q"], vec!["volume", "rm"]),
-        ] {
-            let mut list = list;
-            list.extend(["--filter", &filter]);
-            let found = docker_try(&list).unwrap_or_default();
-            let mut remove = remove;
-            remove.extend(found.lines());
-            if !found.is_empty() {
-                let _ = docker_try(&remove);
-            }
-        }
+        clean(self.0);
     }
 }
 

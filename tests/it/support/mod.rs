@@ -301,7 +301,24 @@ pub fn clean(project: &str) {
     };
     let paused = list(&["ps", "-q", "--filter", &label, "--filter", "status=paused"]);
     remove(&["unpause"], paused);
-    remove(&["rm", "-f", "-v"], list(&["ps", "-aq", "--filter", &label]));
+    let containers = list(&["ps", "-aq", "--filter", &label]);
+    let anonymous = anonymous_volumes(&containers);
+    remove(&["rm", "-f", "-v"], containers);
     remove(&["network", "rm"], list(&["network", "ls", "-q", "--filter", &label]));
     remove(&["volume", "rm", "-f"], list(&["volume", "ls", "-q", "--filter", &label]));
+    remove(&["volume", "rm", "-f"], anonymous);
+}
+
+/// Volumes without a name of their own that these containers mount, a line each. One that a
+/// container has from its predecessor has a name for the engine, and `rm -v` leaves it.
+fn anonymous_volumes(containers: &str) -> String {
+    const NAMES: &str =
+        "{{range .Mounts}}{{if eq .Type \"volume\"}}{{println .Name}}{{end}}{{end}}";
+    if containers.is_empty() {
+        return String::new();
+    }
+    let args: Vec<&str> = ["inspect", "-f", NAMES].into_iter().chain(containers.lines()).collect();
+    let hex = |name: &&str| name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit());
+    let found = docker_try(&args).unwrap_or_default();
+    found.lines().filter(hex).collect::<Vec<_>>().join("\n")
 }
