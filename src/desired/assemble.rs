@@ -140,7 +140,7 @@ fn service_spec(
         errors.push(written.at(&path, message).help(help));
         return;
     }
-    match Probe::of(&service.probe_spec()) {
+    match Probe::of(service) {
         Ok(Some(probe)) if enabled => {
             probes.insert(name.to_owned(), Arc::new(probe));
         }

@@ -128,12 +128,12 @@ fn published_address(host_ip: &str, host: Option<IpAddr>) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::stack::ServiceSpec;
     use crate::engine::ContainerId;
     use crate::observed::{Endpoint, PublishedPort};
-    use crate::probe::spec::Spec;
 
     fn probe(yaml: &str) -> Probe {
-        let spec: Spec = serde_saphyr::from_str(yaml).expect("a spec");
+        let spec: ServiceSpec = serde_saphyr::from_str(yaml).expect("a spec");
         Probe::of(&spec).expect("valid").expect("a probe")
     }
 
