@@ -1,10 +1,9 @@
 //! Rows 22 to 25: networks that somebody took apart.
 
-use homeostat::engine::docker::{Docker, Endpoint, Surroundings};
 use homeostat::engine::{Engine, Tier, Write};
 
 use crate::support::scene::{SOON, Stranger, free_subnet, up};
-use crate::support::{IMAGE, Setup, Stack, docker};
+use crate::support::{IMAGE, Setup, Stack, client, docker};
 
 /// Two services on one network of their own, `web` with an alias and a static address.
 fn pair(prefix: &str) -> String {
@@ -289,8 +288,7 @@ struct Twin(String);
 impl Twin {
     /// The CLI refuses a second one of that name; the engine doesn't.
     fn of(name: &str) -> Self {
-        let endpoint = Endpoint::resolve(None, &Surroundings::of_process()).expect("an endpoint");
-        let engine = Docker::new(endpoint, Tier::Reconcile).expect("a client");
+        let engine = client(None, Tier::Reconcile);
         let body = serde_json::Map::from_iter([("Name".into(), name.into())]).into();
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         let reply = runtime.block_on(engine.write(&Write::CreateNetwork { body }));
