@@ -69,6 +69,21 @@ async fn row_5_a_refused_write_is_a_condition_until_it_is_allowed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn row_5_what_is_allowed_again_and_crashes_is_not_called_refused() {
+    let sim = engine(1);
+    sim.behave("door", exits(ms(100), 1));
+    refuse(&sim, "POST /containers/{id}/start", "p-door-1");
+    let scene = Scene::on(sim, goal(1, TWO));
+    sleep(secs(30)).await;
+    scene.sim.heal();
+    scene.tap.nudge.send(()).await.expect("it listens");
+    sleep(secs(20)).await;
+    let door = scene.published().services.remove(0);
+    assert!(door.message.starts_with("backoff("), "{}", door.message);
+    assert_eq!(scene.permission_missing().status, ConditionStatus::False);
+}
+
+#[tokio::test(start_paused = true)]
 async fn row_5_a_refusal_ends_with_another_failure_and_an_edit_tries_at_once() {
     let sim = engine(1);
     refuse(&sim, "POST /containers/create", "p-door-1");

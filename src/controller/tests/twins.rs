@@ -35,6 +35,9 @@ async fn a_strangers_network_of_our_name_stops_nothing() {
         scene.settle(secs(10)).await;
         let networks = scene.containers().await[0].networks.clone();
         assert_eq!(networks["p_lan"].network_id, ours);
+        let writes = scene.sim.writes();
+        let failed: Vec<_> = writes.iter().filter(|w| matches!(w.outcome, Some(Err(_)))).collect();
+        assert!(failed.is_empty(), "{failed:?}");
         assert_eq!(named(&scene.sim).await, 2, "a stranger's network is nobody's to remove");
         scene.stays_idle(secs(600)).await;
     }
