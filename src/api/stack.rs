@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::meta::Metadata;
 use super::quantity::{Duration, Percent};
-use crate::probe::spec::{Auth, Check, Driver, Endpoint, Spec as ProbeSpec};
+use crate::probe::spec::{Auth, Check, Driver, Endpoint};
 use crate::sensitive::Sensitive;
 
 /// A Compose project that homeostat keeps in its desired state.
@@ -140,13 +140,14 @@ pub struct ServiceSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65535))]
     pub port: Option<u16>,
-    /// Where homeostat reaches the service: `http://host:port`, `tcp://host:port`.
+    /// Where homeostat reaches the service, tried before its own addresses: `http://host:port`,
+    /// `tcp://host:port`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<Endpoint>,
-    /// Time between probes, `100ms` to `1h`. Default `10s`.
+    /// Time between probes of a ready service, `100ms` to `1h`. Default `10s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval: Option<Duration>,
-    /// Deadline of one probe, `10ms` to `60s`. Default `2s`.
+    /// Total deadline of one probe, `10ms` to `60s`. Default `2s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
     /// Files with credentials.
@@ -174,23 +175,6 @@ pub struct ServiceSpec {
     /// Whether it must have a GPU. Default: as its Compose file reserves one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu: Option<GpuExpectation>,
-}
-
-impl ServiceSpec {
-    /// The part that a probe is made of.
-    pub fn probe_spec(&self) -> ProbeSpec {
-        ProbeSpec {
-            driver: self.driver,
-            probe: self.probe.clone(),
-            port: self.port,
-            interval: self.interval,
-            timeout: self.timeout,
-            endpoint: self.endpoint.clone(),
-            auth: self.auth.clone(),
-            models: self.models.clone(),
-            models_required: self.models_required,
-        }
-    }
 }
 
 /// Whether a service must have a GPU.

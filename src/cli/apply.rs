@@ -250,7 +250,7 @@ fn unready(
     failures: &BTreeMap<Resource, String>,
 ) -> CliError {
     let mut message = format!("{}: {what}", goal.desired.project.name);
-    for reason in verdict::reasons(&view.report, &goal.scope) {
+    for reason in verdict::reasons(view, &goal.scope) {
         message.push_str("\n  ");
         message.push_str(&reason);
     }

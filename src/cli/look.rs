@@ -12,7 +12,7 @@ use crate::engine::{DynEngine, Fault};
 use crate::observed::{ContainerState, Observed, Slot};
 use crate::plan::{Memory, Plan, Report, plan};
 use crate::probe::ask::ask;
-use crate::probe::vantage::{PublishedPort, Reach, candidates};
+use crate::probe::vantage::{Reach, candidates};
 use crate::probe::{Answer, Readiness};
 
 /// Longest time for the probes of one look.
@@ -52,10 +52,8 @@ async fn probe(observed: &Observed, clock: &dyn Clock, goal: &Goal) -> BTreeMap<
     let asks = observed.of_project(&goal.desired.project.name).filter_map(|container| {
         let slot = container.slot()?;
         let probe = goal.probes.get(&slot.service)?;
-        let service = goal.desired.project.services.get(&slot.service)?;
         let started = container.started.filter(|_| container.state == ContainerState::Running)?;
-        let ports = PublishedPort::declared(&service.ports);
-        let ways = candidates(probe, container, observed, &ports, reach);
+        let ways = candidates(probe, container, observed, reach);
         Some(async move {
             let reached = BTreeSet::new();
             let asked = ask(probe, &ways, &reached, clock);

@@ -58,7 +58,7 @@ pub fn summary(goal: &Goal, plan: &Plan, report: &Report) -> String {
             Standing::WaitingOn(_) | Standing::Backoff { .. } | Standing::InProgress => {
                 waiting += 1
             }
-            Standing::Blocked(_) => blocked += 1,
+            Standing::Blocked(_) | Standing::Refused { .. } => blocked += 1,
             Standing::Held(_) => held += 1,
             Standing::Notice(_) => {}
         }
@@ -183,7 +183,7 @@ const fn reason(standing: &Standing) -> &'static str {
     match standing {
         Standing::WaitingOn(_) => "waiting_on",
         Standing::Held(_) => "held",
-        Standing::Blocked(_) => "blocked",
+        Standing::Blocked(_) | Standing::Refused { .. } => "blocked",
         Standing::Backoff { .. } => "backoff",
         Standing::InProgress => "in_progress",
         Standing::Notice(_) => "notice",

@@ -2,6 +2,7 @@
 
 use crate::controller::observer::Link;
 use crate::controller::worker::View;
+use crate::engine::Fault;
 use crate::observed::Slot;
 use crate::plan::{Entry, Report, Resource, Scope, SlotReport, SlotStatus, Standing};
 
@@ -58,6 +59,9 @@ const fn hinders(standing: &Standing) -> bool {
 
 /// Judges a turn of the loop.
 pub fn judge(view: &View, scope: &Scope) -> Verdict {
+    if matches!(view.link, Link::Stale(Fault::Forbidden { .. })) {
+        return Verdict::Stuck;
+    }
     if view.link != Link::Live || view.busy > 0 || !view.plan.is_empty() {
         return Verdict::Working;
     }
@@ -68,7 +72,7 @@ pub fn judge(view: &View, scope: &Scope) -> Verdict {
     let mut hopeless = false;
     for entry in entries(report, scope) {
         match &entry.standing {
-            Standing::Blocked(_) => hopeless = true,
+            Standing::Blocked(_) | Standing::Refused { .. } => hopeless = true,
             Standing::Backoff { failures, last, .. } => {
                 if last.is_empty() || *failures < REFUSED_FOR_GOOD {
                     return Verdict::Working;
@@ -86,11 +90,15 @@ pub fn judge(view: &View, scope: &Scope) -> Verdict {
 }
 
 /// Why it isn't settled: one line each for what is blocked, waits or isn't ready.
-pub fn reasons(report: &Report, scope: &Scope) -> Vec<String> {
-    let mut lines: Vec<String> = entries(report, scope)
-        .filter(|entry| hinders(&entry.standing) && entry.standing != Standing::InProgress)
-        .map(|entry| format!("{}: {}", entry.resource, entry.standing))
-        .collect();
+pub fn reasons(view: &View, scope: &Scope) -> Vec<String> {
+    let report = &view.report;
+    let mut lines: Vec<String> = Vec::new();
+    if let Link::Stale(fault) = &view.link {
+        lines.push(fault.to_string());
+    }
+    let hindering = entries(report, scope)
+        .filter(|entry| hinders(&entry.standing) && entry.standing != Standing::InProgress);
+    lines.extend(hindering.map(|entry| format!("{}: {}", entry.resource, entry.standing)));
     for (slot, report) in in_scope(report, scope).filter(|(_, r)| !r.status.is_settled()) {
         let head = format!("service {slot}: ");
         if lines.iter().any(|line| line.starts_with(&head)) {
@@ -163,11 +171,29 @@ mod tests {
         let stuck = view(&[down, ("b", SlotStatus::Waiting)], vec![blocked(), waits()]);
         assert_eq!(verdict(&stuck), Verdict::Stuck);
         assert_eq!(
-            reasons(&stuck.report, &Scope::default()),
+            reasons(&stuck, &Scope::default()),
             ["service a/1: blocked(port 80 is taken)", "service b/1: waiting_on(a healthy)"]
         );
         let starting = view(&[down, ("c", SlotStatus::Starting)], vec![blocked()]);
         assert_eq!(verdict(&starting), Verdict::Working);
+    }
+
+    #[test]
+    fn a_refused_call_is_the_end_whether_it_writes_or_reads() {
+        let refused = || Standing::Refused {
+            why: "the engine refuses POST /x (403)".into(),
+            remaining: Duration::from_secs(1),
+        };
+        let mut view = view(&[("a", SlotStatus::Waiting)], vec![("a", refused())]);
+        assert_eq!(verdict(&view), Verdict::Stuck);
+        let fault = Fault::Forbidden { call: "GET /events".into(), message: String::new() };
+        view.link = Link::Stale(fault);
+        view.report = Arc::default();
+        assert_eq!(verdict(&view), Verdict::Stuck);
+        assert_eq!(
+            reasons(&view, &Scope::default()),
+            ["the engine refuses GET /events (403); allow that in the socket proxy"]
+        );
     }
 
     #[test]

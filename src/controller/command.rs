@@ -121,7 +121,7 @@ pub fn stuck(view: &View) -> Option<String> {
         || report
             .entries
             .iter()
-            .any(|e| matches!(e.standing, Standing::Backoff { .. } | Standing::InProgress));
+            .any(|e| e.standing.is_pending() && !matches!(e.standing, Standing::WaitingOn(_)));
     (!blocked.is_empty() && !coming && view.busy == 0 && view.plan.is_empty())
         .then(|| blocked.join("\n"))
 }

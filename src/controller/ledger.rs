@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::clock::{Mono, Now};
 use crate::desired::Desired;
-use crate::engine::ContainerId;
-use crate::execute::{StepError, StepResult};
+use crate::engine::{ContainerId, Fault};
+use crate::execute::{CommandError, StepError, StepResult};
 use crate::observed::{Container, Observed, Slot};
-use crate::plan::memory::Backoff;
+use crate::plan::memory::{Backoff, Refusal};
 use crate::plan::{Cause, Memory, Op, Plan, Report, Resource, SlotStatus, Step, Target, recovery};
 
 use super::snapshot::Dirty;
@@ -109,18 +109,29 @@ pub fn learn(
     match result {
         StepResult::Done(reply) => done(memory, desired, step, reply.id.as_deref(), now, jitter),
         StepResult::Failed(error) => {
-            let reason = reason(error);
-            fail(memory, &step.resource, now.mono, jitter, reason);
+            let backoff = fail(memory, &step.resource, now.mono, jitter, reason(error));
+            backoff.refused = refused_call(error)
+                .map(|call| Refusal { call: call.to_owned(), action: step.op.action() });
             true
         }
         StepResult::Unknown(fault) => {
             if let Op::Create { slot, name, .. } = &step.op {
                 memory.unanswered.insert(slot.clone(), name.clone());
             }
-            fail(memory, &step.resource, now.mono, jitter, fault.reason().to_owned());
+            let reason = fault.reason().to_owned();
+            fail(memory, &step.resource, now.mono, jitter, reason).refused = None;
             true
         }
         StepResult::Skipped(_) => false,
+    }
+}
+
+/// The call that somebody before the engine doesn't let through.
+const fn refused_call(error: &StepError) -> Option<&String> {
+    match error {
+        StepError::Engine(Fault::Forbidden { call, .. })
+        | StepError::Command(CommandError::Engine(Fault::Forbidden { call, .. })) => Some(call),
+        _ => None,
     }
 }
 
@@ -142,6 +153,10 @@ fn done(
     now: Now,
     jitter: f64,
 ) -> bool {
+    if let Some(backoff) = memory.backoff_mut(&step.resource) {
+        // What went through now is allowed again.
+        backoff.refused.take_if(|refusal| refusal.action == step.op.action());
+    }
     match &step.op {
         Op::Create { slot, replaces, .. } => {
             if let Some(id) = id {
@@ -180,13 +195,20 @@ fn done(
     }
 }
 
-fn fail(memory: &mut Memory, resource: &Resource, now: Mono, jitter: f64, reason: String) {
+fn fail<'m>(
+    memory: &'m mut Memory,
+    resource: &Resource,
+    now: Mono,
+    jitter: f64,
+    reason: String,
+) -> &'m mut Backoff {
     let backoff = match resource {
         Resource::Slot(slot) => memory.backoff.entry(slot.clone()).or_default(),
         other => memory.resource_backoff.entry(other.clone()).or_default(),
     };
     recovery::attempted(backoff, now, jitter);
     recovery::failed(backoff, now, jitter, reason);
+    backoff
 }
 
 /// What a report taught, to be written down.

@@ -9,6 +9,7 @@ use crate::api::status::{
     StackStatus, Status, StepView, VolumeView, set_condition,
 };
 use crate::clock::Timestamp;
+use crate::engine::{Fault, fault};
 use crate::observed::{Container, Observed, Slot, labels};
 use crate::plan::{Plan, Report, Resource, SlotReport, SlotStatus, Standing};
 
@@ -128,6 +129,13 @@ fn stack(sight: &StackSight, old: Option<&StackStatus>, now: Timestamp) -> Stack
         Link::Stale(fault) => (fault.reason(), fault.to_string()),
     };
     set("EngineReachable", holds(view.link == Link::Live), engine_reason, message);
+    let refused = refused_calls(view);
+    let (reason, message) = if refused.is_empty() {
+        ("NothingRefused", String::new())
+    } else {
+        ("EngineRefuses", fault::refused(refused.iter().copied()))
+    };
+    set("PermissionMissing", holds(!refused.is_empty()), reason, message);
     StackStatus {
         name: sight.name.clone(),
         project: sight.goal.as_ref().map(|g| g.desired.project.name.clone()).unwrap_or_default(),
@@ -140,6 +148,15 @@ fn stack(sight: &StackSight, old: Option<&StackStatus>, now: Timestamp) -> Stack
         message: waiting.first().cloned().unwrap_or_default(),
         conditions,
     }
+}
+
+/// Calls that somebody before the engine doesn't let through.
+fn refused_calls(view: &View) -> BTreeSet<&str> {
+    let mut calls: BTreeSet<&str> = view.report.refused.iter().map(String::as_str).collect();
+    if let Link::Stale(Fault::Forbidden { call, .. }) = &view.link {
+        calls.insert(call);
+    }
+    calls
 }
 
 const fn holds(condition: bool) -> ConditionStatus {

@@ -13,8 +13,7 @@ use super::{Desired, OrderError, OrphanPolicy, Policy, ReadinessPolicy, ServiceT
 use crate::api::diagnostic::{Diagnostic, did_you_mean};
 use crate::api::document::{Document, Value as Node};
 use crate::api::stack::{
-    ImagePull, ManualStop, Orphans, Paused, PolicySpec, Readiness, Rollback, ServiceSpec, Stack,
-    StackSpec,
+    ImagePull, Orphans, Paused, PolicySpec, Readiness, ServiceSpec, Stack, StackSpec,
 };
 use crate::compose::types::{Condition, Project, PullPolicy};
 use crate::controller::worker::Goal;
@@ -95,7 +94,7 @@ pub fn assemble(
         for (name, service) in &spec.services {
             service_spec(&project, name, service, written, &mut errors, &mut probes);
         }
-        unsupported(&spec.policy, written, &mut warnings);
+        unsupported(spec, written, &mut warnings);
     }
     image_pull(&mut project, spec.policy.image_pull);
     unhealable(&project, spec, &probes, &compose, &mut errors, &mut warnings);
@@ -141,7 +140,7 @@ fn service_spec(
         errors.push(written.at(&path, message).help(help));
         return;
     }
-    match Probe::of(&service.probe_spec()) {
+    match Probe::of(service) {
         Ok(Some(probe)) if enabled => {
             probes.insert(name.to_owned(), Arc::new(probe));
         }
@@ -158,15 +157,29 @@ fn service_spec(
 }
 
 /// Accepted fields that nothing acts upon yet: silence would be a promise.
-fn unsupported(policy: &PolicySpec, written: Written<'_>, warnings: &mut Vec<Diagnostic>) {
-    let set = [
-        ("manualStop", policy.manual_stop.is_some_and(|p| p != ManualStop::Hold)),
-        ("rollback", policy.rollback.is_some_and(|p| p != Rollback::Stateless)),
+fn unsupported(spec: &StackSpec, written: Written<'_>, warnings: &mut Vec<Diagnostic>) {
+    let mut warn = |path: &[&str]| {
+        let message =
+            format!("{} is not supported yet by this version: it does nothing", path.join("."));
+        let place: Vec<&str> = ["spec"].iter().chain(path).copied().collect();
+        warnings.push(written.at(&place, message).warning());
+    };
+    let policy = &spec.policy;
+    for (key, set) in [
+        ("manualStop", policy.manual_stop.is_some()),
+        ("rollback", policy.rollback.is_some()),
         ("minHealthy", policy.min_healthy.is_some()),
-    ];
-    for (key, _) in set.into_iter().filter(|(_, set)| *set) {
-        let message = format!("policy.{key} is not supported yet by this version: it does nothing");
-        warnings.push(written.at(&["spec", "policy", key], message).warning());
+    ] {
+        if set {
+            warn(&["policy", key]);
+        }
+    }
+    for (name, service) in &spec.services {
+        for (key, set) in [("ephemeral", service.ephemeral), ("gpu", service.gpu.is_some())] {
+            if set {
+                warn(&["services", name, key]);
+            }
+        }
     }
 }
 

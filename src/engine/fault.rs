@@ -22,7 +22,7 @@ pub enum Fault {
         endpoint: String,
     },
     /// 401 or 403: a socket proxy or an authorisation plugin refuses this endpoint.
-    #[error("the engine refuses {call} (403): {message}")]
+    #[error("{}{}", refused([call.as_str()]), said(message))]
     Forbidden {
         /// Method and path without IDs.
         call: String,
@@ -125,6 +125,18 @@ pub enum Fault {
         /// What is wrong and the mend.
         reason: String,
     },
+}
+
+/// Says which calls are refused, and the mend.
+pub fn refused<'c>(calls: impl IntoIterator<Item = &'c str>) -> String {
+    let calls: Vec<&str> = calls.into_iter().collect();
+    let read_only = calls.iter().all(|call| call.starts_with("GET "));
+    let tier = if read_only { "" } else { ", or start with a lower --tier" };
+    format!("the engine refuses {} (403); allow that in the socket proxy{tier}", calls.join(", "))
+}
+
+fn said(message: &str) -> String {
+    if message.is_empty() { String::new() } else { format!("; it says: {message}") }
 }
 
 impl Fault {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
-use crate::observed::{ContainerState, Mount};
+use crate::observed::{ContainerState, Mount, PublishedPort};
 use crate::sensitive::Sensitive;
 
 /// A container's full ID, 64 hexadecimal digits.
@@ -87,8 +87,8 @@ pub struct ContainerSummary {
     pub networks: BTreeMap<String, (String, String)>,
     /// Mounts.
     pub mounts: Vec<Mount>,
-    /// Published ports: (host IP, host port, protocol).
-    pub published: Vec<(String, u16, String)>,
+    /// Published ports.
+    pub published: Vec<PublishedPort>,
 }
 
 /// One network.

@@ -2,12 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::{Map, Value};
+
 use super::{Context, resolve};
 use crate::compose::translate::{self, BindContext, Parent, ParentIds, Replaced};
 use crate::compose::types::{Project, Service};
 use crate::engine::{ContainerId, Fault, Write};
 use crate::observed::{Container, Observed, Slot};
 use crate::plan::{NetworkRef, Op, Step, StepId, Target};
+use crate::sensitive::Sensitive;
+
+/// Where an endpoint says which network it is.
+const NETWORK_ID: &str = "NetworkID";
 
 /// What earlier steps of a plan made.
 #[derive(Debug, Clone, Default)]
@@ -94,8 +100,8 @@ pub async fn build(context: &Context, step: &Step, made: &Made) -> Result<Comman
             container: container.clone(),
             force: true,
         },
-        Op::Create { slot, name, replaces, parents } => {
-            create(context, slot, name, replaces.as_ref(), parents, made).await?
+        Op::Create { slot, name, replaces, parents, twins } => {
+            create(context, slot, name, replaces.as_ref(), parents, twins, made).await?
         }
         Op::Start { container } => Write::StartContainer { id: target(container, made)? },
         Op::Stop { container } => {
@@ -144,8 +150,13 @@ fn connect(
     };
     let links = translate::links(project, service, slot.number, &linked(project, service))
         .map_err(translate_error)?;
-    let endpoint = translate::endpoint_config(project, service, key, slot.number, &links)
+    let mut endpoint = translate::endpoint_config(project, service, key, slot.number, &links)
         .map_err(translate_error)?;
+    let name = project.networks.get(key).map(|n| n.name.as_str()).unwrap_or_default();
+    if context.observed.networks_named(name).nth(1).is_some() {
+        // A container that doesn't run would be told the name only.
+        endpoint.insert(NETWORK_ID.into(), network.clone().into());
+    }
     Ok(Write::ConnectNetwork { network, container: target(container, made)?, endpoint })
 }
 
@@ -155,6 +166,7 @@ async fn create(
     name: &str,
     replaces: Option<&ContainerId>,
     parents: &[(String, Target)],
+    twins: &[(String, String)],
     made: &Made,
 ) -> Result<Write, CommandError> {
     let project = &context.desired.project;
@@ -193,8 +205,27 @@ async fn create(
     Ok(Write::CreateContainer {
         name: name.to_owned(),
         platform: service.platform.clone(),
-        body: bound.body,
+        body: with_ids(bound.body, twins),
     })
+}
+
+/// Says which network of several with one name is meant. By its name alone the engine starts
+/// nothing; with its ID as key, or as network mode, it forgets it before the start (seen on 20.10).
+fn with_ids(
+    body: Sensitive<Map<String, Value>>,
+    twins: &[(String, String)],
+) -> Sensitive<Map<String, Value>> {
+    let mut body = body.into_inner();
+    let config = body.get_mut("NetworkingConfig");
+    let Some(endpoints) = config.and_then(|config| config.get_mut("EndpointsConfig")) else {
+        return body.into();
+    };
+    for (name, id) in twins {
+        if let Some(Value::Object(endpoint)) = endpoints.get_mut(name) {
+            endpoint.insert(NETWORK_ID.into(), id.clone().into());
+        }
+    }
+    body.into()
 }
 
 /// The names of the containers that `links` may refer to; links use no IDs.

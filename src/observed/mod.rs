@@ -81,6 +81,19 @@ impl std::fmt::Display for Slot {
     }
 }
 
+/// A port of the host that leads into a container.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct PublishedPort {
+    /// Address of the host; empty, `0.0.0.0` and `::` are all.
+    pub host_ip: String,
+    /// Port on the host, never 0.
+    pub host_port: u16,
+    /// Port inside the container.
+    pub target: u16,
+    /// `tcp`, `udp` or `sctp`.
+    pub protocol: String,
+}
+
 /// A container's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -213,8 +226,8 @@ pub struct Container {
     pub networks: BTreeMap<String, Endpoint>,
     /// Mounts.
     pub mounts: Vec<Mount>,
-    /// Published ports: (host IP, host port, protocol).
-    pub published: Vec<(String, u16, String)>,
+    /// Published ports.
+    pub published: Vec<PublishedPort>,
     /// Has a Docker healthcheck.
     pub has_healthcheck: bool,
     /// Main process on the host, 0 when not running.

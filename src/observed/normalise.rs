@@ -4,12 +4,12 @@
 //! no times; `inspect` has everything and costs one call each. [`merge`] lays a fresh row of the
 //! list over an older `inspect`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
 use super::lenient::{address, as_text, at, entries, flag, int, list, non_empty, text, text_map};
-use super::{Container, ContainerState, Endpoint, Health, Mount, labels};
+use super::{Container, ContainerState, Endpoint, Health, Mount, PublishedPort, labels};
 use crate::clock::Timestamp;
 use crate::engine::types::{ContainerId, ContainerSummary};
 use crate::sensitive::Sensitive;
@@ -248,34 +248,39 @@ pub(crate) fn mounts_from(json: &Value) -> Vec<Mount> {
 }
 
 /// `Ports` of `inspect`: `{"80/tcp": [{"HostIp": …, "HostPort": "8080"}], "81/tcp": null}`.
-fn ports_from_inspect(settings: &Value) -> Vec<(String, u16, String)> {
-    let mut ports: Vec<_> = entries(settings, "Ports")
-        .flat_map(|(port, bindings)| {
-            let protocol = port.split_once('/').map_or("tcp", |(_, protocol)| protocol);
-            bindings.as_array().into_iter().flatten().filter_map(move |binding| {
-                let number = u16::try_from(int(binding, "HostPort")?).ok()?;
-                Some((text(binding, "HostIp"), number, protocol.to_owned()))
+fn ports_from_inspect(settings: &Value) -> Vec<PublishedPort> {
+    in_order(entries(settings, "Ports").flat_map(|(port, bindings)| {
+        let (target, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
+        bindings.as_array().into_iter().flatten().filter_map(move |binding| {
+            Some(PublishedPort {
+                host_ip: text(binding, "HostIp"),
+                host_port: port_of(binding, "HostPort")?,
+                target: target.parse().ok()?,
+                protocol: protocol.to_owned(),
             })
         })
-        .filter(|(_, port, _)| *port != 0)
-        .collect();
-    ports.sort();
-    ports.dedup();
-    ports
+    }))
 }
 
 /// `Ports` of a row: `[{"IP": …, "PrivatePort": 80, "PublicPort": 8080, "Type": "tcp"}]`.
-pub(crate) fn ports_from_list(row: &Value) -> Vec<(String, u16, String)> {
-    let mut ports: Vec<_> = list(row, "Ports")
-        .iter()
-        .filter_map(|port| {
-            let number = u16::try_from(int(port, "PublicPort")?).ok().filter(|n| *n != 0)?;
-            Some((text(port, "IP"), number, text(port, "Type")))
+pub(crate) fn ports_from_list(row: &Value) -> Vec<PublishedPort> {
+    in_order(list(row, "Ports").iter().filter_map(|port| {
+        Some(PublishedPort {
+            host_ip: text(port, "IP"),
+            host_port: port_of(port, "PublicPort")?,
+            target: port_of(port, "PrivatePort")?,
+            protocol: text(port, "Type"),
         })
-        .collect();
-    ports.sort();
-    ports.dedup();
-    ports
+    }))
+}
+
+fn port_of(json: &Value, key: &str) -> Option<u16> {
+    u16::try_from(int(json, key)?).ok().filter(|port| *port != 0)
+}
+
+fn in_order(ports: impl Iterator<Item = PublishedPort>) -> Vec<PublishedPort> {
+    let ports: BTreeSet<_> = ports.collect();
+    ports.into_iter().collect()
 }
 
 #[cfg(test)]

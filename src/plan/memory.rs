@@ -35,6 +35,24 @@ pub struct Memory {
     pub down_since: BTreeMap<String, Mono>,
 }
 
+impl Memory {
+    /// The failures in a row of a slot or of another resource.
+    pub fn backoff_of(&self, resource: &Resource) -> Option<&Backoff> {
+        match resource {
+            Resource::Slot(slot) => self.backoff.get(slot),
+            other => self.resource_backoff.get(other),
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn backoff_mut(&mut self, resource: &Resource) -> Option<&mut Backoff> {
+        match resource {
+            Resource::Slot(slot) => self.backoff.get_mut(slot),
+            other => self.resource_backoff.get_mut(other),
+        }
+    }
+}
+
 /// Failures in a row of one slot or resource.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Backoff {
@@ -46,4 +64,15 @@ pub struct Backoff {
     pub last: String,
     /// Ready since, in the present run.
     pub ready_since: Option<Mono>,
+    /// The call that the engine refuses (403), until it succeeds or fails in another way.
+    pub refused: Option<Refusal>,
+}
+
+/// A call that somebody before the engine doesn't let through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Method and path without IDs.
+    pub call: String,
+    /// The action word of the step that made it.
+    pub action: &'static str,
 }

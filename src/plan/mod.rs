@@ -66,6 +66,7 @@ pub fn plan(
         }
     }
     planner.orphans();
+    planner.report.refused = planner.refused();
     (Plan { generation: desired.generation, steps: planner.steps }, planner.report)
 }
 
@@ -197,9 +198,9 @@ impl<'a> Planner<'a> {
     fn index(&mut self, container: &'a Container) {
         self.names.insert(Cow::Borrowed(&container.name), container);
         if container.is_live() {
-            for (ip, port, protocol) in &container.published {
-                let holders = self.ports.entry((*port, protocol.as_str())).or_default();
-                holders.push((ip.as_str(), container));
+            for port in &container.published {
+                let holders = self.ports.entry((port.host_port, &port.protocol)).or_default();
+                holders.push((&port.host_ip, container));
             }
             for (network, endpoint) in &container.networks {
                 if !endpoint.ipv4.is_empty() {
@@ -237,6 +238,20 @@ impl<'a> Planner<'a> {
         let id = StepId(self.steps.len() + 1);
         self.steps.push(Step { id, after, resource, op, cause });
         id
+    }
+
+    /// Refused calls of whatever is still to be done, waits for its next attempt, or is at it.
+    fn refused(&self) -> BTreeSet<String> {
+        let waiting =
+            self.report.entries.iter().filter_map(|e| {
+                matches!(e.standing, Standing::Refused { .. }).then_some(&e.resource)
+            });
+        let planned = self.steps.iter().map(|step| &step.resource);
+        let wanted = waiting.chain(planned).chain(&self.memory.busy);
+        wanted
+            .filter_map(|resource| self.memory.backoff_of(resource)?.refused.as_ref())
+            .map(|refusal| refusal.call.clone())
+            .collect()
     }
 
     fn note(&mut self, resource: Resource, standing: Standing) {

@@ -59,29 +59,82 @@ impl<'a> Planner<'a> {
             let op = Op::CreateNetwork { key: network.key.clone() };
             return NetworkState::Creating(self.push(resource, op, cause, vec![]));
         };
-        let twins = self.found_networks.get(network.name.as_str()).map_or(0, Vec::len);
-        if twins > 1 {
-            let id = found.id.get(..12).unwrap_or(&found.id);
-            let what = format!(
-                "{twins} networks have this name, {id} is used; containers may fail to start until \
-                 `docker network rm` removes the others"
-            );
-            self.note(resource, Standing::Notice(what));
+        if self.has_twins(&network.name) && self.remove_twins(network, found) {
+            return NetworkState::Present(found.id.clone());
         }
         self.adopt(network, found)
+    }
+
+    /// Several networks have this name; the engine allows it.
+    fn has_twins(&self, name: &str) -> bool {
+        self.found_networks.get(name).is_some_and(|named| named.len() > 1)
+    }
+
+    /// Removes the other networks of this name that this project made and that nobody uses; names
+    /// the rest. Returns whether a step does so.
+    fn remove_twins(&mut self, network: &Network, used: &NetworkSummary) -> bool {
+        let resource = Resource::Network(network.name.clone());
+        let named = self.found_networks.get(network.name.as_str()).into_iter().flatten();
+        let others: Vec<&'a NetworkSummary> = named.copied().filter(|n| n.id != used.id).collect();
+        let (unused, rest): (Vec<_>, Vec<_>) =
+            others.into_iter().partition(|n| self.made(network, n) && !self.is_used(n));
+        if !rest.is_empty() {
+            let what = format!(
+                "{} networks have this name, {} is used; Docker Compose may fail to start \
+                 containers until `docker network rm` removes the others",
+                rest.len() + 1,
+                used.id.get(..12).unwrap_or(&used.id)
+            );
+            self.note(resource.clone(), Standing::Notice(what));
+        }
+        if unused.is_empty() {
+            return false;
+        }
+        if let Some(wait) = self.resource_backoff(&resource) {
+            self.note(resource, wait);
+            return false;
+        }
+        let mut after = vec![];
+        for twin in unused {
+            let op = Op::RemoveNetwork { id: twin.id.clone() };
+            after = vec![self.push(resource.clone(), op, Cause::Twin, after)];
+        }
+        true
+    }
+
+    /// Whether this project made that network for this key.
+    fn made(&self, network: &Network, found: &NetworkSummary) -> bool {
+        let label = |name: &str| found.labels.get(name).map(String::as_str);
+        label(labels::PROJECT) == Some(&self.desired.project.name)
+            && label(labels::NETWORK) == Some(&network.key)
+    }
+
+    /// Whether any container, running or not, has an endpoint in that network.
+    fn is_used(&self, network: &NetworkSummary) -> bool {
+        let mut endpoints = self.observed.containers.values().flat_map(|c| c.networks.values());
+        endpoints.any(|endpoint| endpoint.network_id == network.id)
+    }
+
+    /// A service's networks whose name is no name: with the IDs that are meant.
+    pub(super) fn twins_of(&self, service: &Service) -> Vec<(String, String)> {
+        let twins = service.networks.keys().filter_map(|key| {
+            let name = &self.desired.project.networks.get(key)?.name;
+            match self.network_ref(key)? {
+                NetworkRef::Existing(id) if self.has_twins(name) => Some((name.clone(), id)),
+                _ => None,
+            }
+        });
+        twins.collect()
     }
 
     /// The network of that name that is ours, else the one with most of our containers, else the
     /// first by ID.
     fn pick_network(&self, network: &Network) -> Option<&'a NetworkSummary> {
-        let project = self.desired.project.name.as_str();
         let members = self.members.get(network.name.as_str());
         let named = self.found_networks.get(network.name.as_str())?;
         named.iter().copied().max_by_key(|n| {
-            let ours = n.labels.get(labels::PROJECT).is_some_and(|p| p == project)
-                && n.labels.get(labels::NETWORK).is_some_and(|k| *k == network.key);
             let members = members.and_then(|ids| ids.get(n.id.as_str())).copied();
-            (ours, members.unwrap_or_default(), std::cmp::Reverse(n.id.as_str()))
+            (self.made(network, n), members.unwrap_or_default(), std::cmp::Reverse(n.id.as_str()))
         })
     }
 
@@ -292,8 +345,10 @@ impl<'a> Planner<'a> {
         };
         let known = self.observed.networks.contains_key(&endpoint.network_id);
         let attached = if known { endpoint.network_id.clone() } else { name.clone() };
-        // Until its first start, a container knows a network by its name only (seen on 20.10).
-        let by_name = endpoint.network_id.is_empty() && !container.is_live();
+        // Until its first start, a container knows a network by its name only (seen on 20.10),
+        // which starts nothing where several networks have it.
+        let by_name =
+            endpoint.network_id.is_empty() && !container.is_live() && !self.has_twins(name);
         let fits = |id: &String| by_name || *id == endpoint.network_id;
         if !matches!(network, NetworkRef::Existing(id) if fits(id)) {
             // A stopped container's stale entry is overwritten by the connect itself, and where

@@ -131,6 +131,7 @@ impl<'a> Planner<'a> {
             name,
             replaces: replaces.map(|c| c.id.clone()),
             parents: plan.parents.unwrap_or_default().to_vec(),
+            twins: self.twins_of(plan.service),
         };
         self.push(plan.resource(), op, cause, after)
     }

@@ -1,6 +1,6 @@
 //! What was not done, why, and until when; and how each service stands.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -18,6 +18,8 @@ pub struct Report {
     pub entries: Vec<Entry>,
     /// How each slot stands.
     pub slots: BTreeMap<Slot, SlotReport>,
+    /// Calls (method and path without IDs) that are needed and that the engine refuses (403).
+    pub refused: BTreeSet<String>,
     /// Plan again no later than this, even if nothing happens.
     pub wake: Option<Mono>,
 }
@@ -62,6 +64,13 @@ pub enum Standing {
         /// Why the last one failed.
         last: String,
     },
+    /// The engine refuses a call that it needs; somebody must allow it.
+    Refused {
+        /// Which, and the mend.
+        why: String,
+        /// Time until the next attempt.
+        remaining: Duration,
+    },
     /// A step on it is running.
     InProgress,
     /// Worth knowing, nothing to do.
@@ -71,7 +80,10 @@ pub enum Standing {
 impl Standing {
     /// It may clear by itself or by a step under way.
     pub const fn is_pending(&self) -> bool {
-        matches!(self, Self::WaitingOn(_) | Self::Backoff { .. } | Self::InProgress)
+        matches!(
+            self,
+            Self::WaitingOn(_) | Self::Backoff { .. } | Self::Refused { .. } | Self::InProgress
+        )
     }
 }
 
@@ -169,16 +181,28 @@ impl fmt::Display for Standing {
             Self::Held(why) => write!(f, "held({why})"),
             Self::Blocked(why) => write!(f, "blocked({why})"),
             Self::Backoff { failures, remaining, last } => {
-                let tenths = remaining.as_millis().div_ceil(100);
                 write!(f, "backoff({failures} failed")?;
                 if !last.is_empty() {
                     write!(f, ": {last}")?;
                 }
-                write!(f, "; next in {}.{} s)", tenths / 10, tenths % 10)
+                write!(f, "; next in {})", Tenths(*remaining))
+            }
+            Self::Refused { why, remaining } => {
+                write!(f, "blocked({why}; next try in {})", Tenths(*remaining))
             }
             Self::InProgress => f.write_str("in_progress"),
             Self::Notice(what) => write!(f, "notice({what})"),
         }
+    }
+}
+
+/// Seconds with one digit, rounded up.
+struct Tenths(Duration);
+
+impl fmt::Display for Tenths {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tenths = self.0.as_millis().div_ceil(100);
+        write!(f, "{}.{} s", tenths / 10, tenths % 10)
     }
 }
 

@@ -276,10 +276,11 @@ impl<'a> Planner<'a> {
             return None;
         }
         self.report.wake_at(backoff.not_before);
-        Some(Standing::Backoff {
-            failures: backoff.failures,
-            remaining: backoff.not_before.since(self.now.mono),
-            last: backoff.last.clone(),
+        let remaining = backoff.not_before.since(self.now.mono);
+        let last = backoff.last.clone();
+        Some(match &backoff.refused {
+            Some(_) => Standing::Refused { why: last, remaining },
+            None => Standing::Backoff { failures: backoff.failures, remaining, last },
         })
     }
 }

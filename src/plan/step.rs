@@ -131,6 +131,8 @@ pub enum Op {
         replaces: Option<ContainerId>,
         /// Containers whose namespaces or volumes it shares, by service.
         parents: Vec<(String, Target)>,
+        /// Networks that share their name with others: name and the ID that is meant.
+        twins: Vec<(String, String)>,
     },
     /// Starts a container.
     Start {
@@ -261,6 +263,8 @@ pub enum Cause {
     Unhealthy(String),
     /// An unfinished replacement left it.
     Leftover,
+    /// A second network of the project under one name, with nobody attached.
+    Twin,
     /// More containers than wanted.
     ScaledDown,
     /// Its service is no longer in the project.
@@ -291,6 +295,7 @@ impl Cause {
             Self::NotConnected | Self::StaleNetwork | Self::WrongEndpoint(_) => "network",
             Self::Unhealthy(_) => "unhealthy",
             Self::Leftover
+            | Self::Twin
             | Self::ScaledDown
             | Self::Orphan
             | Self::NameInTheWay
@@ -341,6 +346,7 @@ impl fmt::Display for Cause {
             Self::WrongEndpoint(what) => f.write_str(what),
             Self::Unhealthy(reason) => write!(f, "unhealthy: {reason}"),
             Self::Leftover => f.write_str("left over from an unfinished replacement"),
+            Self::Twin => f.write_str("a second one of that name, and nobody uses it"),
             Self::ScaledDown => f.write_str("more containers than wanted"),
             Self::Orphan => f.write_str("its service is no longer in the project"),
             Self::NameInTheWay => f.write_str("its name is in the way"),

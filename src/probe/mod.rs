@@ -1,6 +1,7 @@
 //! Facts about a service from outside: is it ready to serve?
 //!
-//! [`Spec`] is what a resource says, [`Probe`] what follows from it. [`vantage::candidates`]
+//! A [`ServiceSpec`](crate::api::stack::ServiceSpec) is what a resource says, [`Probe`] what follows
+//! from it. [`vantage::candidates`]
 //! derives the addresses to try, [`ask::ask`] makes one observation, [`schedule`] decides when the
 //! next one is due and what the observations add up to, and [`prober::Prober`] runs all of it.
 
@@ -30,8 +31,8 @@ pub mod vet;
 
 pub use ollama::same_model;
 pub use prober::{Prober, Target};
-pub use spec::{Probe, Question, Spec, SpecError};
-pub use vantage::{Candidate, PublishedPort, Reach, Vantage};
+pub use spec::{Probe, Question, SpecError};
+pub use vantage::{Candidate, Reach, Vantage};
 
 /// Reasons on which other parts decide; the rest is for people and drivers' own symptoms.
 pub mod reason {

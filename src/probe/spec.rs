@@ -10,6 +10,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::api::quantity::Duration;
+use crate::api::stack::ServiceSpec;
 
 /// Interval between probes of a ready service when none is given.
 pub const DEFAULT_INTERVAL: StdDuration = StdDuration::from_secs(10);
@@ -112,41 +113,6 @@ pub struct Auth {
     /// Bearer token of an HTTP server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_file: Option<String>,
-}
-
-/// A service's readiness as a resource says it.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Spec {
-    /// The server.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub driver: Option<Driver>,
-    /// Replaces the driver's question.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub probe: Option<Check>,
-    /// Port inside the container where the driver's server listens, when it isn't its default.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 65535))]
-    pub port: Option<u16>,
-    /// Time between probes of a ready service, `100ms` to `1h`. Default `10s`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub interval: Option<Duration>,
-    /// Total deadline of one probe, `10ms` to `60s`. Default `2s`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timeout: Option<Duration>,
-    /// Where homeostat reaches the service; tried before its own addresses.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub endpoint: Option<Endpoint>,
-    /// Credentials.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub auth: Option<Auth>,
-    /// Models that Ollama must have.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64))]
-    pub models: Vec<String>,
-    /// A missing model makes the service unready instead of degraded.
-    #[serde(default)]
-    pub models_required: bool,
 }
 
 /// Why a spec makes no probe.
@@ -328,7 +294,7 @@ impl Probe {
     ///
     /// # Errors
     /// [`SpecError`] for values outside their range.
-    pub fn of(spec: &Spec) -> Result<Option<Self>, SpecError> {
+    pub fn of(spec: &ServiceSpec) -> Result<Option<Self>, SpecError> {
         let fail = |field, problem| SpecError::Value { field, problem };
         let Some((question, port)) = question(spec)? else { return Ok(None) };
         let port = port.filter(|p| *p != 0);
@@ -365,7 +331,7 @@ impl Probe {
     }
 }
 
-fn question(spec: &Spec) -> Result<Option<(Question, Option<u16>)>, SpecError> {
+fn question(spec: &ServiceSpec) -> Result<Option<(Question, Option<u16>)>, SpecError> {
     let fail = |field, problem| SpecError::Value { field, problem };
     if !spec.models.is_empty() && spec.driver != Some(Driver::Ollama) {
         return Err(fail("models", "only the driver ollama has models"));
@@ -415,7 +381,7 @@ mod tests {
     use super::*;
 
     fn probe(yaml: &str) -> Result<Option<Probe>, String> {
-        let spec: Spec = serde_saphyr::from_str(yaml).map_err(|e| e.to_string())?;
+        let spec: ServiceSpec = serde_saphyr::from_str(yaml).map_err(|e| e.to_string())?;
         Probe::of(&spec).map_err(|e| e.to_string())
     }
 

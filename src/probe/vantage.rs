@@ -7,7 +7,6 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use serde::Serialize;
 
-use crate::compose::types::Port;
 use crate::observed::{Container, Observed};
 use crate::probe::spec::Probe;
 
@@ -43,37 +42,6 @@ pub struct Candidate {
     pub address: Address,
 }
 
-/// One published port, as `inspect` has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PublishedPort {
-    /// Host address that it is bound to; empty, `0.0.0.0` and `::` are all.
-    pub host_ip: String,
-    /// Port on the host.
-    pub host_port: u16,
-    /// Port inside the container.
-    pub target: u16,
-    /// `tcp`, `udp` or `sctp`.
-    pub protocol: String,
-}
-
-impl PublishedPort {
-    /// The ports that a service declares with one fixed number on the host. Ranges and ports that
-    /// the engine chooses are known only to `inspect`.
-    pub fn declared(ports: &[Port]) -> Vec<Self> {
-        ports
-            .iter()
-            .filter_map(|port| {
-                Some(Self {
-                    host_ip: port.host_ip.clone().unwrap_or_default(),
-                    host_port: port.published.as_deref()?.parse().ok().filter(|p| *p != 0)?,
-                    target: port.target,
-                    protocol: port.protocol.clone(),
-                })
-            })
-            .collect()
-    }
-}
-
 /// What can be reached of the engine's machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reach {
@@ -95,13 +63,11 @@ pub type Reached = BTreeSet<Vantage>;
 /// Addresses at which a probe may reach a container, best first, without duplicates.
 ///
 /// A container with `network_mode: container:ID` (Compose's `service:`) has no addresses of its
-/// own: those of the other one are taken from `observed`. `published` are the ports of whichever
-/// of the two publishes them.
+/// own, nor published ports: those of the other one are taken from `observed`.
 pub fn candidates(
     probe: &Probe,
     container: &Container,
     observed: &Observed,
-    published: &[PublishedPort],
     reach: Reach,
 ) -> Vec<Candidate> {
     let mut found: Vec<Candidate> = Vec::new();
@@ -124,15 +90,16 @@ pub fn candidates(
         }
         return found;
     }
+    let owner = namespace_of(container, observed);
     if reach.addresses {
-        for (network, endpoint) in &namespace_of(container, observed).networks {
+        for (network, endpoint) in &owner.networks {
             if let Ok(ip) = endpoint.ipv4.parse::<IpAddr>() {
                 let address = Address::Socket(SocketAddr::new(ip, probe.port));
                 push(Vantage::Container { network: network.clone() }, address);
             }
         }
     }
-    for port in published.iter().filter(|p| p.target == probe.port && p.protocol == "tcp") {
+    for port in owner.published.iter().filter(|p| p.target == probe.port && p.protocol == "tcp") {
         if let Some(ip) = published_address(&port.host_ip, reach.host) {
             push(Vantage::Published, Address::Socket(SocketAddr::new(ip, port.host_port)));
         }
@@ -161,23 +128,24 @@ fn published_address(host_ip: &str, host: Option<IpAddr>) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::stack::ServiceSpec;
     use crate::engine::ContainerId;
-    use crate::observed::Endpoint;
-    use crate::probe::spec::Spec;
+    use crate::observed::{Endpoint, PublishedPort};
 
     fn probe(yaml: &str) -> Probe {
-        let spec: Spec = serde_saphyr::from_str(yaml).expect("a spec");
+        let spec: ServiceSpec = serde_saphyr::from_str(yaml).expect("a spec");
         Probe::of(&spec).expect("valid").expect("a probe")
     }
 
-    fn container(id: &str, networks: &[(&str, &str)]) -> Container {
+    fn container(id: &str, networks: &[(&str, &str)], published: &[PublishedPort]) -> Container {
         let networks = networks
             .iter()
             .map(|(name, ip)| {
                 ((*name).into(), Endpoint { ipv4: (*ip).into(), ..Endpoint::default() })
             })
             .collect();
-        Container { id: ContainerId(id.into()), networks, ..Container::default() }
+        let (id, published) = (ContainerId(id.into()), published.to_vec());
+        Container { id, networks, published, ..Container::default() }
     }
 
     fn port(host_ip: &str, host_port: u16, target: u16, protocol: &str) -> PublishedPort {
@@ -206,9 +174,12 @@ mod tests {
         ];
         let found = candidates(
             &probe("driver: valkey\nendpoint: tcp://cache:7000\n"),
-            &container("a", &[("back", "172.18.0.2"), ("front", "172.19.0.2"), ("gone", "")]),
+            &container(
+                "a",
+                &[("back", "172.18.0.2"), ("front", "172.19.0.2"), ("gone", "")],
+                &published,
+            ),
             &Observed::default(),
-            &published,
             Reach::LOCAL,
         );
         assert_eq!(
@@ -226,53 +197,32 @@ mod tests {
     #[test]
     fn unreachable_addresses_are_left_out() {
         let probe = probe("driver: valkey\n");
-        let container = container("a", &[("back", "172.18.0.2")]);
         let published = [port("127.0.0.1", 6000, 6379, "tcp"), port("", 6001, 6379, "tcp")];
-        let at =
-            |reach| shown(&candidates(&probe, &container, &Observed::default(), &published, reach));
+        let container = container("a", &[("back", "172.18.0.2")], &published);
+        let at = |reach| shown(&candidates(&probe, &container, &Observed::default(), reach));
         assert_eq!(at(Reach { addresses: false, host: None }), Vec::<String>::new());
         let far = Reach { addresses: false, host: Some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 9))) };
         assert_eq!(at(far), ["Published 10.0.0.9:6001"]);
     }
 
     #[test]
-    fn a_child_of_another_network_namespace_has_its_parents_addresses() {
-        let parent = container("p", &[("back", "172.18.0.2")]);
-        let mut child = container("c", &[]);
+    fn a_child_of_another_network_namespace_has_its_parents_addresses_and_ports() {
+        let published = [port("127.0.0.1", 32768, 6379, "tcp")];
+        let parent = container("p", &[("back", "172.18.0.2")], &published);
+        let mut child = container("c", &[], &[]);
         child.network_mode = "container:p".into();
         let mut observed = Observed::default();
         observed.containers.insert(parent.id.clone(), parent);
-        let found = candidates(&probe("driver: valkey\n"), &child, &observed, &[], Reach::LOCAL);
-        assert_eq!(shown(&found), ["back 172.18.0.2:6379"]);
+        let found = candidates(&probe("driver: valkey\n"), &child, &observed, Reach::LOCAL);
+        assert_eq!(shown(&found), ["back 172.18.0.2:6379", "Published 127.0.0.1:32768"]);
     }
 
     #[test]
     fn the_hosts_network_is_its_loopback() {
-        let mut container = container("a", &[("host", "")]);
+        let mut container = container("a", &[("host", "")], &[]);
         container.network_mode = "host".into();
-        let found = candidates(
-            &probe("driver: ollama\n"),
-            &container,
-            &Observed::default(),
-            &[],
-            Reach::LOCAL,
-        );
+        let found =
+            candidates(&probe("driver: ollama\n"), &container, &Observed::default(), Reach::LOCAL);
         assert_eq!(shown(&found), ["host 127.0.0.1:11434"]);
-    }
-
-    #[test]
-    fn only_fixed_ports_are_declared() {
-        let port = |published: Option<&str>| Port {
-            target: 80,
-            published: published.map(Into::into),
-            protocol: "tcp".into(),
-            host_ip: None,
-        };
-        let ports = [port(Some("8080")), port(Some("8000-8010")), port(Some("0")), port(None)];
-        let declared = PublishedPort::declared(&ports);
-        assert_eq!(
-            declared.iter().map(|p| (p.host_port, p.target)).collect::<Vec<_>>(),
-            [(8080, 80)]
-        );
     }
 }

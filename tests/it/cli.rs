@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::support::{IMAGE, docker, docker_try};
+use crate::engine_proxy::{Action, EngineProxy, Rule};
+use crate::support::{IMAGE, clean, docker};
 
 struct Folder(tempfile::TempDir);
 
@@ -53,21 +54,7 @@ struct Project(&'static str);
 
 impl Drop for Project {
     fn drop(&mut self) {
-        let filter = format!("label=com.docker.compose.project={}", self.0);
-        for (list, remove) in [
-            (vec!["ps", "-aq"], vec!["rm", "-f"]),
-            (vec!["network", "ls", "-q"], vec!["network", "rm"]),
-            (vec!["volume", "ls", "-q"], vec!["volume", "rm"]),
-        ] {
-            let mut list = list;
-            list.extend(["--filter", &filter]);
-            let found = docker_try(&list).unwrap_or_default();
-            let mut remove = remove;
-            remove.extend(found.lines());
-            if !found.is_empty() {
-                let _ = docker_try(&remove);
-            }
-        }
+        clean(self.0);
     }
 }
 
@@ -354,4 +341,22 @@ services:
         "{}",
         ran.stderr
     );
+}
+
+#[test]
+fn apply_ends_at_once_where_a_proxy_refuses_and_names_the_endpoint_and_the_mend() {
+    let _project = Project("cli-refused");
+    let folder = Folder::new(&format!(
+        "name: cli-refused\nservices:\n  web: {{image: '{IMAGE}', command: [ollama]}}\n"
+    ));
+    for endpoint in ["POST /containers/{id}/start", "GET /events", "GET /networks"] {
+        let proxy = EngineProxy::before_engine().expect("the proxy starts");
+        proxy.inject(Rule::new(Action::Answer(403, "not for you".into())).on(endpoint));
+        let begun = std::time::Instant::now();
+        let ran = folder.run(&["-H", &proxy.host(), "apply", "--timeout", "2m"]);
+        assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{}", ran.stderr);
+        let said = format!("the engine refuses {endpoint} (403); allow that in the socket proxy");
+        assert!(ran.stderr.contains(&said), "{}", ran.stderr);
+        assert!(begun.elapsed().as_secs() < 30, "{}", ran.stderr);
+    }
 }

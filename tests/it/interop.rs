@@ -12,12 +12,11 @@ use std::time::Duration;
 use homeostat::clock::{Clock, SystemClock};
 use homeostat::controller::snapshot::read_once;
 use homeostat::desired::{Desired, Policy};
-use homeostat::engine::docker::{Docker, Endpoint, Surroundings};
 use homeostat::engine::{DynEngine, Tier};
 use homeostat::plan::{Memory, Scope, plan};
 use serde_json::Value;
 
-use crate::support::{Setup, Stack, docker, load};
+use crate::support::{Setup, Stack, client, docker, load};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -297,8 +296,7 @@ fn comparable(containers: &BTreeMap<String, Value>) -> BTreeMap<String, BTreeSet
 
 /// What homeostat plans for the project as it stands, as a process that never saw it before.
 fn assert_nothing_to_do(stack: &Stack) {
-    let endpoint = Endpoint::resolve(None, &Surroundings::of_process()).expect("an endpoint");
-    let engine: DynEngine = Arc::new(Docker::new(endpoint, Tier::Observe).expect("a client"));
+    let engine: DynEngine = Arc::new(client(None, Tier::Observe));
     let clock = SystemClock::new();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let projects = BTreeSet::from([stack.project.clone()]);

@@ -5,7 +5,9 @@
 mod announced;
 mod chaos;
 mod matrix;
+mod refused;
 mod storms;
+mod twins;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};

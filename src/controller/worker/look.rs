@@ -9,7 +9,7 @@ use crate::controller::snapshot::Dirty;
 use crate::observed::{ContainerState, Observed, Slot};
 use crate::plan::running::ENGINE_RESTART_GRACE;
 use crate::probe::prober::Target;
-use crate::probe::vantage::{PublishedPort, Reach, candidates};
+use crate::probe::vantage::{Reach, candidates};
 
 impl Worker {
     /// Points the prober at the present runs of the probed services.
@@ -24,12 +24,11 @@ impl Worker {
             else {
                 continue;
             };
-            let published = published_ports(goal, &slot);
             let target = Target {
                 container: container.id.clone(),
                 started: started.0,
                 probe: Arc::clone(probe),
-                candidates: candidates(probe, container, observed, &published, local),
+                candidates: candidates(probe, container, observed, local),
             };
             targets.insert(slot, target);
         }
@@ -56,21 +55,4 @@ impl Worker {
             });
         }
     }
-}
-
-/// Fixed host ports of a service, as the Compose file names them.
-fn published_ports(goal: &Goal, slot: &Slot) -> Vec<PublishedPort> {
-    let Some(service) = goal.desired.project.services.get(&slot.service) else { return vec![] };
-    service
-        .ports
-        .iter()
-        .filter_map(|p| {
-            Some(PublishedPort {
-                host_ip: p.host_ip.clone().unwrap_or_default(),
-                host_port: p.published.as_ref()?.parse().ok()?,
-                target: p.target,
-                protocol: p.protocol.clone(),
-            })
-        })
-        .collect()
 }

@@ -101,7 +101,10 @@ fn what_is_not_supported_yet_is_told() {
     insta::assert_snapshot!("chart", said(&chart));
     let text = format!(
         "{}---\napiVersion: homeostat.dev/v1alpha1\nkind: GpuPolicy\nmetadata: {{name: gpu}}\n",
-        stack("spec: {policy: {manualStop: Revert, minHealthy: 50%, rollback: Stateless}}\n")
+        stack(
+            "spec:\n  policy: {manualStop: Revert, minHealthy: 50%, rollback: Stateless}\n  \
+             services: {valkey: {ephemeral: true, gpu: required}, chromadb: {ephemeral: false}}\n"
+        )
     );
     let folder = Folder::new(&[("stack.yaml", &text), ("compose.yaml", COMPOSE)]);
     let all = crate::desired::validate(&[folder.path()], &folder.path(), &Default::default());

@@ -3,16 +3,15 @@
 //! Each healthcheck run makes three `exec_*` events; without the filter they are most of the
 //! stream. Actions that tell why a container ended are all asked for.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
-use futures_util::stream::{self, BoxStream, StreamExt};
+use futures_util::stream::BoxStream;
 use serde_json::json;
 
 use super::decode;
 use super::encode::query;
 use super::lines::{Line, Lines};
-use super::transport::{Call, SharedTransport, Streaming};
+use super::transport::{Call, SharedTransport};
 use crate::engine::{Fault, StreamItem};
 
 const NAME: &str = "GET /events";
@@ -56,37 +55,6 @@ fn path(version: &str, by_action: bool) -> String {
     format!("{version}/events?{}", query(&[("filters", &filters.to_string())]))
 }
 
-struct State {
-    body: Streaming,
-    lines: Lines,
-    ready: VecDeque<StreamItem>,
-    over: bool,
-}
-
-impl State {
-    async fn next(&mut self) -> Option<Result<StreamItem, Fault>> {
-        loop {
-            if let Some(item) = self.ready.pop_front() {
-                return Some(Ok(item));
-            }
-            if self.over {
-                return None;
-            }
-            match self.body.next(None).await {
-                Some(Ok(piece)) => self.ready.extend(self.lines.push(&piece).iter().map(item)),
-                Some(Err(fault)) => {
-                    self.over = true;
-                    return Some(Err(fault));
-                }
-                None => {
-                    self.over = true;
-                    self.ready.extend(self.lines.finish().iter().map(item));
-                }
-            }
-        }
-    }
-}
-
 fn item(line: &Line) -> StreamItem {
     match line {
         Line::TooLong { bytes } => StreamItem::Skipped { bytes: *bytes },
@@ -106,13 +74,15 @@ pub(super) async fn subscribe(
     deadline: Duration,
 ) -> Result<BoxStream<'static, Result<StreamItem, Fault>>, Fault> {
     let call = Call::get(NAME, path(version, by_action), deadline, 0);
-    let body = transport.stream(&call).await?;
-    let state = State { body, lines: Lines::default(), ready: VecDeque::new(), over: false };
-    Ok(stream::unfold(state, |mut state| async move {
-        let item = state.next().await?;
-        Some((item, state))
-    })
-    .boxed())
+    let mut lines = Lines::default();
+    let items = transport.stream(&call).await?.items(move |piece| {
+        let lines = match piece {
+            Some(piece) => lines.push(&piece),
+            None => lines.finish().into_iter().collect(),
+        };
+        Ok(lines.iter().map(item).collect())
+    });
+    Ok(items)
 }
 
 #[cfg(test)]

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use futures_util::stream::{self, BoxStream, StreamExt};
+use futures_util::stream::BoxStream;
 
 use super::encode::{encode, query};
-use super::transport::{Call, SharedTransport, Streaming};
+use super::transport::{Call, SharedTransport};
 use crate::engine::{ContainerId, Fault, LogChunk, LogOptions};
 
 const NAME: &str = "GET /containers/{id}/logs";
@@ -88,53 +88,6 @@ fn path(version: &str, id: &ContainerId, options: &LogOptions) -> Result<String,
     Ok(format!("{version}/containers/{}/logs?{}", encode(&id.0), query(&pairs)))
 }
 
-struct State {
-    body: Streaming,
-    /// `None` for a container with a terminal.
-    frames: Option<Frames>,
-    ready: std::vec::IntoIter<LogChunk>,
-    over: bool,
-}
-
-impl State {
-    async fn next(&mut self) -> Option<Result<LogChunk, Fault>> {
-        loop {
-            if let Some(chunk) = self.ready.next() {
-                return Some(Ok(chunk));
-            }
-            if self.over {
-                return None;
-            }
-            let piece = match self.body.next(None).await {
-                Some(Ok(piece)) => piece,
-                Some(Err(fault)) => {
-                    self.over = true;
-                    return Some(Err(fault));
-                }
-                None => {
-                    self.over = true;
-                    if self.frames.as_ref().is_none_or(Frames::is_between_frames) {
-                        return None;
-                    }
-                    let reason = "the log ends inside a frame".into();
-                    return Some(Err(Fault::Interrupted { call: NAME.into(), reason }));
-                }
-            };
-            let mut chunks = Vec::new();
-            match &mut self.frames {
-                None => chunks.push(LogChunk { stderr: false, bytes: piece.into() }),
-                Some(frames) => {
-                    if let Err(reason) = frames.push(piece, &mut chunks) {
-                        self.over = true;
-                        return Some(Err(Fault::Garbage { call: NAME.into(), reason }));
-                    }
-                }
-            }
-            self.ready = chunks.into_iter();
-        }
-    }
-}
-
 /// Opens a log. `tty` is the container's `Config.Tty`: engines before API 1.42 don't say in the
 /// answer which of the two forms it has.
 pub(super) async fn open(
@@ -145,14 +98,21 @@ pub(super) async fn open(
     tty: bool,
 ) -> Result<BoxStream<'static, Result<LogChunk, Fault>>, Fault> {
     let call = Call::get(NAME, path(version, id, options)?, Duration::from_secs(30), 0);
-    let body = transport.stream(&call).await?;
-    let frames = (!tty).then(Frames::default);
-    let state = State { body, frames, ready: Vec::new().into_iter(), over: false };
-    Ok(stream::unfold(state, |mut state| async move {
-        let item = state.next().await?;
-        Some((item, state))
-    })
-    .boxed())
+    let mut frames = (!tty).then(Frames::default);
+    let chunks = transport.stream(&call).await?.items(move |piece| match (&mut frames, piece) {
+        (None, Some(piece)) => Ok(vec![LogChunk { stderr: false, bytes: piece.into() }]),
+        (Some(frames), Some(piece)) => {
+            let mut chunks = Vec::new();
+            let taken = frames.push(piece, &mut chunks);
+            taken.map(|()| chunks).map_err(|reason| Fault::Garbage { call: NAME.into(), reason })
+        }
+        (Some(frames), None) if !frames.is_between_frames() => {
+            let reason = "the log ends inside a frame".into();
+            Err(Fault::Interrupted { call: NAME.into(), reason })
+        }
+        (_, None) => Ok(vec![]),
+    });
+    Ok(chunks)
 }
 
 #[cfg(test)]

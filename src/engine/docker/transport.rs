@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::stream::{self, BoxStream, StreamExt};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
@@ -119,6 +120,39 @@ impl Streaming {
                 }
             }
         }
+    }
+}
+
+impl Streaming {
+    /// What the pieces mean. `take` is given each piece, and `None` at the end; its fault, or the
+    /// body's, is the last item.
+    pub fn items<T: Send + 'static>(
+        self,
+        take: impl FnMut(Option<Bytes>) -> Result<Vec<T>, Fault> + Send + 'static,
+    ) -> BoxStream<'static, Result<T, Fault>> {
+        let state = (self, take, Vec::new().into_iter(), false);
+        stream::unfold(state, |(mut body, mut take, mut ready, mut over)| async move {
+            loop {
+                if let Some(item) = ready.next() {
+                    return Some((Ok(item), (body, take, ready, over)));
+                }
+                if over {
+                    return None;
+                }
+                let taken = match body.next(None).await {
+                    Some(piece) => piece.and_then(|piece| take(Some(piece))),
+                    None => {
+                        over = true;
+                        take(None)
+                    }
+                };
+                match taken {
+                    Ok(items) => ready = items.into_iter(),
+                    Err(fault) => return Some((Err(fault), (body, take, ready, true))),
+                }
+            }
+        })
+        .boxed()
     }
 }
 

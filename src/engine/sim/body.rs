@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::model::{HealthConfig, Refusal, SimContainer, timing};
-use crate::observed::{ContainerState, Endpoint, Mount};
+use crate::observed::{ContainerState, Endpoint, Mount, PublishedPort};
 
 /// A string anywhere in a body; empty when absent.
 pub(super) fn text(value: &Value, path: &str) -> String {
@@ -34,6 +34,7 @@ fn nanos(value: &Value, path: &str, default: Duration) -> Duration {
 pub(super) fn endpoint(value: &Value) -> Endpoint {
     let non_empty = |path: &str| Some(text(value, path)).filter(|t| !t.is_empty());
     Endpoint {
+        network_id: text(value, "/NetworkID"),
         aliases: Some(
             list(value, "/Aliases").filter_map(|a| a.as_str().map(str::to_owned)).collect(),
         ),
@@ -106,18 +107,20 @@ fn health(body: &Value) -> Option<HealthConfig> {
     })
 }
 
-fn ports(body: &Value) -> Vec<(String, u16, String)> {
+fn ports(body: &Value) -> Vec<PublishedPort> {
     let bindings = body.pointer("/HostConfig/PortBindings").and_then(Value::as_object);
     let mut ports = Vec::new();
     for (port, hosts) in bindings.into_iter().flatten() {
-        let protocol = port.split_once('/').map_or("tcp", |(_, p)| p);
+        let (target, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
+        let Ok(target) = target.parse() else { continue };
         for host in list(hosts, "") {
-            let ip = match text(host, "/HostIp").as_str() {
+            let host_ip = match text(host, "/HostIp").as_str() {
                 "" => "0.0.0.0".to_owned(),
                 ip => ip.to_owned(),
             };
-            if let Ok(number) = text(host, "/HostPort").parse() {
-                ports.push((ip, number, protocol.to_owned()));
+            if let Ok(host_port) = text(host, "/HostPort").parse() {
+                let protocol = protocol.to_owned();
+                ports.push(PublishedPort { host_ip, host_port, target, protocol });
             }
         }
     }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use crate::clock::Timestamp;
 use crate::engine::Fault;
 use crate::engine::types::{ContainerId, Write, WriteReply};
-use crate::observed::{ContainerState, Endpoint, Health, Mount};
+use crate::observed::{ContainerState, Endpoint, Health, Mount, PublishedPort};
 
 /// How long the engine takes, as measured on Engine 20.10 with a local image.
 pub(super) mod timing {
@@ -186,7 +186,7 @@ pub(super) struct SimContainer {
     pub mounts: Vec<Mount>,
     /// What it was made of, for an actor that makes it anew.
     pub body: Map<String, Value>,
-    pub ports: Vec<(String, u16, String)>,
+    pub ports: Vec<PublishedPort>,
     pub health_config: Option<HealthConfig>,
     pub health: Health,
     pub failing: u32,

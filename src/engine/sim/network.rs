@@ -240,7 +240,8 @@ impl World {
                 format!("endpoint with name {name} already exists in network {}", network.name);
             return Err(Refusal::new(403, words));
         }
-        // The new entry isn't bound to an ID before its container starts: this mends a stale one.
+        // Unless the call names it, the new entry isn't bound to an ID before its container starts:
+        // this mends a stale one.
         container.networks.insert(network.name.clone(), wanted);
         if !runs {
             return Ok(false);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::model::{EngineStop, OnStop, Refusal, timing};
 use super::world::{Due, World};
 use crate::engine::types::ContainerId;
-use crate::observed::{ContainerState, Health};
+use crate::observed::{ContainerState, Health, PublishedPort};
 
 /// Exit code that the engine notes for a container that it couldn't start.
 const START_FAILED: i64 = 128;
@@ -107,11 +107,11 @@ impl World {
         let Some(container) = self.containers.get(id) else { return Ok(()) };
         let others: Vec<_> =
             self.containers.values().filter(|c| c.id != *id && c.holds()).collect();
-        for (ip, port, protocol) in &container.ports {
-            let taken = others.iter().flat_map(|c| &c.ports).any(|(other, p, pr)| {
-                p == port
-                    && pr == protocol
-                    && (other == ip || other == "0.0.0.0" || ip == "0.0.0.0")
+        for PublishedPort { host_ip: ip, host_port: port, protocol, .. } in &container.ports {
+            let taken = others.iter().flat_map(|c| &c.ports).any(|other| {
+                other.host_port == *port
+                    && other.protocol == *protocol
+                    && (other.host_ip == *ip || other.host_ip == "0.0.0.0" || ip == "0.0.0.0")
             });
             if taken {
                 return Err(Refusal::new(

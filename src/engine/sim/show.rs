@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::model::{SimContainer, SimNetwork};
 use super::world::World;
 use crate::engine::types::{ContainerSummary, NetworkSummary};
-use crate::observed::{Container, ContainerState, Health, labels};
+use crate::observed::{Container, ContainerState, Health, PublishedPort, labels};
 use crate::sensitive::Sensitive;
 
 /// All containers as the list has them.
@@ -41,7 +41,7 @@ fn listed_image(world: &World, container: &SimContainer) -> String {
     if same { container.image.clone() } else { container.image_id.clone() }
 }
 
-fn published(container: &SimContainer) -> Vec<(String, u16, String)> {
+fn published(container: &SimContainer) -> Vec<PublishedPort> {
     if container.has_process() { container.ports.clone() } else { Vec::new() }
 }
 

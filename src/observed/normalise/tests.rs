@@ -57,7 +57,15 @@ fn a_running_container_is_read_in_full() {
     assert_eq!((running.exit_code, running.finished), (None, None));
     assert_eq!(running.name, "engine-c2");
     assert_eq!(running.networks["engine-net"].wanted_ipv4.as_deref(), Some("10.97.3.7"));
-    assert_eq!(running.published, [("127.0.0.1".to_owned(), 32768, "tcp".to_owned())]);
+    assert_eq!(
+        running.published,
+        [PublishedPort {
+            host_ip: "127.0.0.1".into(),
+            host_port: 32768,
+            target: 6379,
+            protocol: "tcp".into()
+        }]
+    );
     assert_eq!(running.mounts[0].destination, "/data");
     assert!(running.pid > 0 && running.config_hash.is_none());
 }

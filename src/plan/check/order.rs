@@ -59,7 +59,7 @@ impl<'a> Check<'a> {
             .filter_map(Container::slot)
             .collect();
         for create in self.steps() {
-            let Op::Create { slot, name, replaces, parents } = &create.op else { continue };
+            let Op::Create { slot, name, replaces, parents, .. } = &create.op else { continue };
             if replaces.is_none() && taken.contains(slot) {
                 self.found.push(Violation::Duplicate(create.id, slot.to_string()));
             }

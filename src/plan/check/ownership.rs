@@ -87,15 +87,12 @@ impl Check<'_> {
         if self.memory.busy.contains(resource) {
             self.found.push(Violation::Busy(step.id, name()));
         }
-        let backoff = match resource {
-            Resource::Slot(slot) => {
-                if self.memory.holds.contains_key(&slot.service) {
-                    self.found.push(Violation::Held(step.id, name()));
-                }
-                self.memory.backoff.get(slot)
-            }
-            other => self.memory.resource_backoff.get(other),
-        };
+        if let Resource::Slot(slot) = resource
+            && self.memory.holds.contains_key(&slot.service)
+        {
+            self.found.push(Violation::Held(step.id, name()));
+        }
+        let backoff = self.memory.backoff_of(resource);
         if backoff.is_some_and(|b| b.not_before > self.now.mono) {
             self.found.push(Violation::Backoff(step.id, name()));
         }

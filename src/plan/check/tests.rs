@@ -63,6 +63,7 @@ fn create(service: &str, name: &str, replaces: Option<&str>) -> Op {
         name: name.into(),
         replaces: replaces.map(id),
         parents: vec![],
+        twins: vec![],
     }
 }
 
@@ -247,6 +248,7 @@ fn a_child_is_not_made_over_a_parent_that_goes() {
         name: "p-app-1".into(),
         replaces: None,
         parents: vec![("web".into(), existing("web1"))],
+        twins: vec![],
     };
     let ops: [(&[usize], Op); 4] = [
         (&[], create("web", "new", Some("web1"))),

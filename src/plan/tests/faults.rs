@@ -3,7 +3,7 @@
 use super::fixture::{World, ago, id, service, slot};
 use crate::desired::OrphanPolicy;
 use crate::observed::{ContainerState, Health};
-use crate::plan::memory::Backoff;
+use crate::plan::memory::{Backoff, Refusal};
 use crate::probe::Answer;
 
 fn web() -> World {
@@ -148,6 +148,30 @@ fn a_backoff_is_waited_out() {
     assert_eq!(w.planned().1.wake, Some(not_before));
     w.now.mono = not_before;
     w.expect(&["[]     -> #1 service web/1: start  (exited 1, attempt 3)"]);
+}
+
+#[test]
+fn a_refused_call_blocks_and_is_named_until_it_is_not_needed_any_more() {
+    let mut w = web();
+    w.exit("web", 1, 60);
+    let not_before = w.now.mono.after(std::time::Duration::from_millis(1500));
+    let call = "POST /containers/{id}/start".to_owned();
+    let refused = Some(Refusal { call: call.clone(), action: "start_container" });
+    let last = "no start (403)".to_owned();
+    let backoff = Backoff { failures: 2, not_before, last, refused, ..Backoff::default() };
+    w.memory.backoff.insert(slot("web", 1), backoff);
+    w.expect(&["service web/1: blocked(no start (403); next try in 1.5 s)"]);
+    let report = w.planned().1;
+    assert_eq!((report.wake, report.settled()), (Some(not_before), false));
+    assert_eq!(report.refused, [call.clone()].into());
+    w.now.mono = not_before;
+    w.expect(&["[]     -> #1 service web/1: start  (exited 1, attempt 3)"]);
+    assert_eq!(w.planned().1.refused, [call.clone()].into(), "about to be tried");
+    w.memory.busy.insert(crate::plan::Resource::Slot(slot("web", 1)));
+    assert_eq!(w.planned().1.refused, [call].into(), "being tried");
+    let mut by_hand = web();
+    by_hand.memory.backoff = w.memory.backoff;
+    assert!(by_hand.planned().1.refused.is_empty(), "somebody else started it");
 }
 
 #[test]

@@ -14,7 +14,9 @@ use crate::compose::types::{
 };
 use crate::desired::{Desired, Policy, ServiceTraits, network_order, parents};
 use crate::engine::types::{ContainerId, ImageSummary, NetworkSummary, VolumeSummary};
-use crate::observed::{Container, ContainerState, Endpoint, Health, Observed, Slot, labels};
+use crate::observed::{
+    Container, ContainerState, Endpoint, Health, Observed, PublishedPort, Slot, labels,
+};
 use crate::plan::check::check;
 use crate::plan::{Memory, Plan, Report, Scope, plan};
 use crate::probe::{Answer, Outcome, Readiness};
@@ -405,8 +407,14 @@ pub fn endpoint(service: &Service, key: &str, network_id: &str) -> Endpoint {
     }
 }
 
-pub fn published(service: &Service) -> Vec<(String, u16, String)> {
-    let fixed = |p: &Port| Some((String::from("0.0.0.0"), p.published.as_ref()?.parse().ok()?));
-    let ports = service.ports.iter().filter_map(|p| Some((fixed(p)?, p.protocol.clone())));
-    ports.map(|((ip, port), protocol)| (ip, port, protocol)).collect()
+pub fn published(service: &Service) -> Vec<PublishedPort> {
+    let fixed = service.ports.iter().filter_map(|port| {
+        Some(PublishedPort {
+            host_ip: "0.0.0.0".into(),
+            host_port: port.published.as_ref()?.parse().ok()?,
+            target: port.target,
+            protocol: port.protocol.clone(),
+        })
+    });
+    fixed.collect()
 }

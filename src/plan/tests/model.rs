@@ -86,6 +86,7 @@ fn apply(world: &mut World, desired: &Desired, made: &mut Made, step: &Step) -> 
                 NetworkRef::Created(step) => made.networks[&step.0].clone(),
             };
             let name = found(world.observed.networks.get(&network), "network")?.name.clone();
+            let ambiguous = world.observed.networks_named(&name).nth(1).is_some();
             let wanted = endpoint(&desired.project.services[&slot.service], key, &network);
             let id = resolve(made, container);
             // A container that doesn't run is only told which address to ask for.
@@ -97,8 +98,8 @@ fn apply(world: &mut World, desired: &Desired, made: &mut Made, step: &Step) -> 
                 return Err("endpoint with that name already exists".into());
             }
             let mut wanted = wanted;
-            if !container.is_live() {
-                // Seen on 20.10: the ID is looked up by name at the start.
+            if !container.is_live() && !ambiguous {
+                // Seen on 20.10: unless the call has it, the ID is looked up by name at the start.
                 wanted.network_id.clear();
             }
             container.networks.insert(name, wanted);
@@ -119,7 +120,7 @@ fn apply(world: &mut World, desired: &Desired, made: &mut Made, step: &Step) -> 
             world.image(reference, &format!("sha256:{reference}"));
             Ok(())
         }
-        Op::Create { slot, name, parents, .. } => {
+        Op::Create { slot, name, parents, twins, .. } => {
             let service = &desired.project.services[&slot.service];
             if world.observed.containers.values().any(|c| c.name == *name) {
                 return Err(format!("the name {name} is in use"));
@@ -152,6 +153,10 @@ fn apply(world: &mut World, desired: &Desired, made: &mut Made, step: &Step) -> 
                 let first =
                     network_order(service).first().map(|k| &desired.project.networks[*k].name);
                 container.networks.retain(|name, _| Some(name) == first);
+            }
+            for (name, endpoint) in &mut container.networks {
+                let meant = twins.iter().find(|(twin, _)| twin == name);
+                endpoint.network_id = meant.map(|(_, id)| id.clone()).unwrap_or_default();
             }
             made.containers.insert(step.id.0, container.id.clone());
             world.observed.containers.insert(container.id.clone(), container);

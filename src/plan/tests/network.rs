@@ -3,6 +3,7 @@
 use super::fixture::{World, at, id, made_network, network, service, slot};
 use crate::compose::types::ServiceNetwork;
 use crate::observed::{ContainerState, Endpoint, labels};
+use crate::plan::Op;
 
 fn web() -> World {
     let lan = ServiceNetwork { aliases: vec!["www".into()], ..at("10.0.0.2") };
@@ -118,14 +119,65 @@ fn of_several_networks_of_one_name_ours_wins() {
     other.labels.clear();
     w.observed.networks.insert("net-0".into(), other);
     w.expect(&[
-        "network p_default: notice(2 networks have this name, net-default is used; containers may fail to start until `docker network rm` removes the others)",
+        "network p_default: notice(2 networks have this name, net-default is used; Docker Compose may fail to start containers until `docker network rm` removes the others)",
     ]);
     w.fault("a", |c| c.networks.get_mut("p_default").expect("there").network_id = "net-0".into());
     w.expect(&[
         "[]     -> #1 service a/1: disconnect from net-0  (connected to another network of that name)",
         "[1]    -> #2 service a/1: connect to default  (connected to another network of that name)",
-        "network p_default: notice(2 networks have this name, net-default is used; containers may fail to start until `docker network rm` removes the others)",
+        "network p_default: notice(2 networks have this name, net-default is used; Docker Compose may fail to start containers until `docker network rm` removes the others)",
     ]);
+}
+
+#[test]
+fn a_container_that_knows_a_network_of_several_by_its_name_only_is_told_the_id() {
+    let mut w = web();
+    let mut other = made_network(&network("lan"), "net-0");
+    other.labels.clear();
+    w.observed.networks.insert("net-0".into(), other);
+    let notice = "network p_lan: notice(2 networks have this name, net-lan is used; Docker Compose may fail to start containers until `docker network rm` removes the others)";
+    w.fault("web", |c| {
+        c.state = ContainerState::Created;
+        c.started = None;
+        for endpoint in c.networks.values_mut() {
+            endpoint.network_id.clear();
+        }
+    });
+    w.expect(&[
+        "[]     -> #1 service web/1: connect to lan  (connected to another network of that name)",
+        "[1]    -> #2 service web/1: start  (never started)",
+        notice,
+    ]);
+    w.remove("web");
+    let plan = w.planned().0;
+    let twins = plan.steps.iter().find_map(|step| match &step.op {
+        Op::Create { twins, .. } => Some(twins.clone()),
+        _ => None,
+    });
+    assert_eq!(twins, Some(vec![("p_lan".into(), "net-lan".into())]));
+}
+
+#[test]
+fn a_second_network_of_ours_goes_when_nobody_uses_it_and_no_other() {
+    let mut w = World::new([service("a")]).up();
+    w.observed.networks.insert("net-0".into(), made_network(&network("default"), "net-0"));
+    w.expect(&[
+        "[]     -> #1 network p_default: remove  (a second one of that name, and nobody uses it)",
+    ]);
+    let notice = "network p_default: notice(2 networks have this name, net-default is used; Docker Compose may fail to start containers until `docker network rm` removes the others)";
+    let mut used = w.clone();
+    let endpoint = Endpoint { network_id: "net-0".into(), ..Endpoint::default() };
+    used.stranger("x", |c| {
+        c.state = ContainerState::Exited;
+        c.networks.insert("p_default".into(), endpoint);
+    });
+    used.expect(&[notice]);
+    for label in [labels::PROJECT, labels::NETWORK] {
+        let mut others = w.clone();
+        let twin = others.observed.networks.get_mut("net-0").expect("there");
+        twin.labels.insert(label.into(), "other".into());
+        others.expect(&[notice]);
+    }
 }
 
 #[test]

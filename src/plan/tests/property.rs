@@ -8,7 +8,7 @@ use super::fixture::{World, ago, at, endpoint, id, made_network, service, slot};
 use super::model::{run, settle};
 use crate::compose::types::{Condition, RestartPolicy, Service, ServiceNetwork};
 use crate::desired::{OrphanPolicy, network_order, parents};
-use crate::engine::{ContainerId, NetworkSummary};
+use crate::engine::ContainerId;
 use crate::observed::{ContainerState, Health, Slot, labels};
 use crate::plan::memory::Backoff;
 use crate::plan::{Resource, SlotStatus, plan};
@@ -152,10 +152,11 @@ fn network_trouble(dice: &mut Dice, world: &mut World, key: &str) {
                 world.observed.networks.insert(again.id.clone(), again);
             }
         }
-        // Before API 1.44 what is connected after the create can't tell twins apart.
-        6 if world.observed.engine.capabilities.many_endpoints_at_create => {
+        6 => {
             let mut twin = made_network(&world.project.networks[key], &format!("{id}-twin"));
-            twin.labels.clear();
+            if dice.one_in(2) {
+                twin.labels.clear();
+            }
             world.observed.networks.insert(twin.id.clone(), twin);
         }
         7 => {
@@ -170,11 +171,6 @@ fn container_trouble(dice: &mut Dice, world: &mut World, own: &ContainerId) {
     let fault = dice.roll(22);
     let mut container = world.observed.containers[own].clone();
     let running = container.state == ContainerState::Running;
-    // A stopped container that loses its endpoint can't say which of two twins it wants.
-    let twins = |n: &NetworkSummary| world.observed.networks_named(&n.name).nth(1).is_some();
-    if matches!(fault, 15 | 16 | 17 | 20) && world.observed.networks.values().any(twins) {
-        return;
-    }
     let stop = |c: &mut crate::observed::Container, state| {
         c.state = state;
         c.health = Health::None;

@@ -2,7 +2,7 @@
 
 use super::fixture::{World, ago, at, id, service};
 use crate::compose::types::RestartPolicy;
-use crate::observed::{Container, ContainerState};
+use crate::observed::{Container, ContainerState, PublishedPort};
 
 const OLD: &str = "aaaaaaaaaaaa";
 const NEW: &str = "bbbbbbbbbbbb";
@@ -237,7 +237,10 @@ fn names_that_wandered_in_a_circle_go_back_one_after_the_other() {
 fn a_port_that_another_container_holds_blocks_and_names_it() {
     let mut w = World::new([service("web").port(8000)]).up();
     w.exit("web", 1, 60);
-    w.stranger("x", |c| c.published = vec![("127.0.0.1".into(), 8000, "tcp".into())]);
+    w.stranger("x", |c| {
+        let (host_ip, protocol) = ("127.0.0.1".into(), "tcp".into());
+        c.published = vec![PublishedPort { host_ip, host_port: 8000, target: 1, protocol }];
+    });
     w.expect(&["service web/1: blocked(port 8000 is bound by container x)"]);
 }
 

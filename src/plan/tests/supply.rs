@@ -64,7 +64,8 @@ fn always_pulls_before_a_create_once_for_each_generation() {
 fn a_pull_that_failed_waits_and_says_why() {
     let mut w = pulling(PullPolicy::Missing);
     let not_before = w.now.mono.after(std::time::Duration::from_secs(4));
-    let backoff = Backoff { failures: 1, not_before, last: "no route".into(), ready_since: None };
+    let backoff =
+        Backoff { failures: 1, not_before, last: "no route".into(), ..Backoff::default() };
     w.memory.resource_backoff.insert(Resource::Image("hub/web:1".into()), backoff);
     w.expect(&[
         "[]     -> #1 network p_default: create  (missing)",

@@ -4,8 +4,8 @@ use std::time::Duration;
 use futures_util::FutureExt;
 
 use super::*;
+use crate::api::stack::ServiceSpec;
 use crate::clock::{Mono, SystemClock};
-use crate::probe::spec::Spec;
 use crate::probe::vantage::Vantage;
 use crate::probe::{Answer, Outcome};
 
@@ -94,7 +94,7 @@ fn slot(number: u32) -> Slot {
 }
 
 fn target(started: i64) -> Target {
-    let spec: Spec = serde_saphyr::from_str("driver: valkey\n").expect("a spec");
+    let spec: ServiceSpec = serde_saphyr::from_str("driver: valkey\n").expect("a spec");
     let probe = Probe::of(&spec).expect("valid").expect("a probe");
     let container = ContainerId("c".into());
     Target { container, started, probe: Arc::new(probe), candidates: Vec::new() }

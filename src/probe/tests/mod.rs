@@ -7,9 +7,10 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::api::stack::ServiceSpec;
 use crate::clock::SystemClock;
 use crate::probe::ask::{Observation, ask};
-use crate::probe::spec::{Probe, Spec};
+use crate::probe::spec::Probe;
 use crate::probe::vantage::{Address, Candidate, Reached, Vantage};
 use crate::probe::{Answer, Outcome};
 
@@ -90,7 +91,7 @@ async fn read_until(stream: &mut TcpStream, until: &[u8], seen: &Mutex<Vec<u8>>)
 }
 
 fn probe(yaml: &str) -> Probe {
-    let spec: Spec = serde_saphyr::from_str(yaml).expect("a spec");
+    let spec: ServiceSpec = serde_saphyr::from_str(yaml).expect("a spec");
     Probe::of(&spec).expect("valid").expect("a probe")
 }
 

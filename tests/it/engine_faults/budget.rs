@@ -8,13 +8,12 @@ use homeostat::clock::SystemClock;
 use homeostat::controller::meter::Uncounted;
 use homeostat::controller::observer::{Link, Observer};
 use homeostat::controller::snapshot::read_once;
-use homeostat::engine::docker::{Docker, Endpoint, Surroundings};
 use homeostat::engine::{DynEngine, Tier};
 use tokio_util::sync::CancellationToken;
 
 use super::{LONG, behind, proxy};
 use crate::engine_proxy::{Action, EngineProxy, Rule};
-use crate::support::Stack;
+use crate::support::{Stack, client};
 
 const LISTS: [&str; 4] =
     ["GET /containers/json", "GET /images/json", "GET /networks", "GET /volumes"];
@@ -34,9 +33,7 @@ fn expect(calls: &[(&str, usize)]) -> BTreeMap<String, usize> {
 }
 
 fn engine(proxy: &EngineProxy) -> DynEngine {
-    let endpoint = Endpoint::resolve(Some(&proxy.host()), &Surroundings::of_process());
-    let endpoint = endpoint.expect("an endpoint");
-    Arc::new(Docker::new(endpoint, Tier::Observe).expect("an engine client"))
+    Arc::new(client(Some(&proxy.host()), Tier::Observe))
 }
 
 #[test]

@@ -30,13 +30,16 @@ fn row_5_a_forbidden_write_is_named_and_not_repeated_at_once() {
     assert!(first >= 1 && (3..=5).contains(&attempts), "{attempts} attempts");
     stack.until(LONG, "the refused endpoint is named", |view| {
         view.report.entries.iter().any(|entry| {
-            matches!(&entry.standing, Standing::Backoff { last, .. }
-                if last.contains("POST /containers/create") && last.contains("403"))
+            matches!(&entry.standing, Standing::Refused { why, .. }
+                if why.contains("POST /containers/create (403)") && why.contains("socket proxy"))
         })
     });
+    let refused = stack.tap.views.borrow().report.refused.clone();
+    assert_eq!(refused, [CREATE.to_owned()].into());
     proxy.heal();
     stack.tap.nudge.blocking_send(()).expect("the worker listens");
     stack.settle(LONG);
+    assert!(stack.tap.views.borrow().report.refused.is_empty());
     assert_two(&stack);
 }
 

@@ -119,7 +119,7 @@ fn row_16_removed_containers_are_recreated_in_order() {
     let volume = "{{range .Mounts}}{{if eq .Destination \"/data\"}}{{.Name}}{{end}}{{end}}";
     assert_eq!(stack.inspect("db", volume), stack.network("data"));
     stack.while_away(|stack| {
-        docker(&["rm", "-f", &stack.container("web"), &stack.container("db")]);
+        docker(&["rm", "-f", "-v", &stack.container("web"), &stack.container("db")]);
     });
     let (db, web) = ("service db/1: create P-db-1", "service web/1: create P-web-1");
     let (start_db, start_web) = ("service db/1: start", "service web/1: start");

@@ -1,7 +1,9 @@
 //! Rows 22 to 25: networks that somebody took apart.
 
-use crate::support::scene::{Stranger, free_subnet, up};
-use crate::support::{IMAGE, Setup, Stack, docker};
+use homeostat::engine::{Engine, Tier, Write};
+
+use crate::support::scene::{SOON, Stranger, free_subnet, up};
+use crate::support::{IMAGE, Setup, Stack, client, docker};
 
 /// Two services on one network of their own, `web` with an alias and a static address.
 fn pair(prefix: &str) -> String {
@@ -259,4 +261,43 @@ networks:
     drop(stack);
     // What isn't ours is still there.
     docker(&["network", "rm", &name]);
+}
+
+#[test]
+fn a_strangers_network_of_our_name_stops_no_start() {
+    let mut stack = up("twins", PLAIN);
+    let (name, ours) = (stack.network("lan"), stack.network_id("lan"));
+    let twin = Twin::of(&name);
+    stack.until(SOON, "the twin is told", |view| {
+        view.report.to_string().contains(&format!("{} is used", &ours[..12]))
+    });
+    docker(&["kill", &stack.container("web")]);
+    stack.mended(&["service web/1: start"]);
+    docker(&["rm", "-f", &stack.container("web")]);
+    stack.mended(&["service web/1: create P-web-1", "service web/1: start"]);
+    let id = format!("{{{{(index .NetworkSettings.Networks \"{name}\").NetworkID}}}}");
+    assert_eq!(stack.inspect("web", &id), ours);
+    assert!(stack.reaches("db", "front"), "not found by its alias");
+    stack.stays_idle();
+    drop(twin);
+}
+
+/// Removed at the end of the test.
+struct Twin(String);
+
+impl Twin {
+    /// The CLI refuses a second one of that name; the engine doesn't.
+    fn of(name: &str) -> Self {
+        let engine = client(None, Tier::Reconcile);
+        let body = serde_json::Map::from_iter([("Name".into(), name.into())]).into();
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let reply = runtime.block_on(engine.write(&Write::CreateNetwork { body }));
+        Self(reply.expect("it is made").id.expect("an ID"))
+    }
+}
+
+impl Drop for Twin {
+    fn drop(&mut self) {
+        docker(&["network", "rm", &self.0]);
+    }
 }

@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use homeostat::api::stack::ServiceSpec;
 use homeostat::observed::ContainerState;
 use homeostat::plan::SlotStatus;
-use homeostat::probe::spec::Spec;
 
 use crate::support::scene::{SOON, up, up_with};
 use crate::support::{Setup, Stack, docker};
 
 /// Asks the stand-in's health page ten times a second.
-fn probes(service: &str) -> BTreeMap<String, Spec> {
+fn probes(service: &str) -> BTreeMap<String, ServiceSpec> {
     let spec = r#"{"probe": {"http": {"path": "/health", "port": 8000}}, "interval": "100ms"}"#;
     [(service.to_owned(), serde_json::from_str(spec).expect("a spec"))].into()
 }

@@ -11,6 +11,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use homeostat::api::stack::ServiceSpec;
 use homeostat::clock::{Clock, SystemClock};
 use homeostat::compose::{self, LoadOptions};
 use homeostat::controller::meter::{Meter, Uncounted};
@@ -20,7 +21,7 @@ use homeostat::desired::{Desired, Policy, ServiceTraits};
 use homeostat::engine::docker::{Deadlines, Docker, Endpoint, Surroundings};
 use homeostat::engine::{DynEngine, Tier};
 use homeostat::plan::{Memory, Scope, SlotStatus};
-use homeostat::probe::spec::{Probe, Spec};
+use homeostat::probe::spec::Probe;
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -50,13 +51,19 @@ pub fn docker_try(args: &[&str]) -> Result<String, String> {
     }
 }
 
+/// The engine at this address, or the one that this process would take.
+pub fn client(host: Option<&str>, tier: Tier) -> Docker {
+    let endpoint = Endpoint::resolve(host, &Surroundings::of_process()).expect("an endpoint");
+    Docker::new(endpoint, tier).expect("an engine client")
+}
+
 /// What a stack is made from.
 #[derive(Default)]
 pub struct Setup {
     /// Compose file.
     pub compose: String,
-    /// Probes by service, as YAML of a `probe::Spec`.
-    pub probes: BTreeMap<String, Spec>,
+    /// What a Stack says of a service, as far as its probe goes.
+    pub probes: BTreeMap<String, ServiceSpec>,
     /// Time that a probed service may take to become ready.
     pub ready_within: BTreeMap<String, Duration>,
     /// Recovery order.
@@ -107,9 +114,8 @@ impl Stack {
             .build()
             .expect("a runtime");
         let host = (!setup.host.is_empty()).then_some(setup.host.as_str());
-        let endpoint = Endpoint::resolve(host, &Surroundings::of_process()).expect("an endpoint");
-        let docker = Docker::new(endpoint, Tier::Reconcile).expect("an engine client");
-        let engine: DynEngine = Arc::new(docker.with_deadlines(setup.deadlines));
+        let engine = client(host, Tier::Reconcile).with_deadlines(setup.deadlines);
+        let engine: DynEngine = Arc::new(engine);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let (goal, goal_rx) = watch::channel(None);
         let stop = CancellationToken::new();
@@ -301,7 +307,24 @@ pub fn clean(project: &str) {
     };
     let paused = list(&["ps", "-q", "--filter", &label, "--filter", "status=paused"]);
     remove(&["unpause"], paused);
-    remove(&["rm", "-f", "-v"], list(&["ps", "-aq", "--filter", &label]));
+    let containers = list(&["ps", "-aq", "--filter", &label]);
+    let anonymous = anonymous_volumes(&containers);
+    remove(&["rm", "-f", "-v"], containers);
     remove(&["network", "rm"], list(&["network", "ls", "-q", "--filter", &label]));
     remove(&["volume", "rm", "-f"], list(&["volume", "ls", "-q", "--filter", &label]));
+    remove(&["volume", "rm", "-f"], anonymous);
+}
+
+/// Volumes without a name of their own that these containers mount, a line each. One that a
+/// container has from its predecessor has a name for the engine, and `rm -v` leaves it.
+fn anonymous_volumes(containers: &str) -> String {
+    const NAMES: &str =
+        "{{range .Mounts}}{{if eq .Type \"volume\"}}{{println .Name}}{{end}}{{end}}";
+    if containers.is_empty() {
+        return String::new();
+    }
+    let args: Vec<&str> = ["inspect", "-f", NAMES].into_iter().chain(containers.lines()).collect();
+    let hex = |name: &&str| name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit());
+    let found = docker_try(&args).unwrap_or_default();
+    found.lines().filter(hex).collect::<Vec<_>>().join("\n")
 }

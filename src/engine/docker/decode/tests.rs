@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::*;
-use crate::observed::ContainerState;
+use crate::observed::{ContainerState, PublishedPort};
 
 const CONTAINERS: &[u8] = include_bytes!("../../../../tests/fixtures/docker/containers.json");
 const NETWORK: &[u8] = include_bytes!("../../../../tests/fixtures/docker/network.json");
@@ -19,7 +19,15 @@ fn a_real_row_of_the_list_is_read() {
     assert_eq!(row.networks["engine-net"].1, "10.97.3.7");
     assert_eq!(row.labels["com.docker.compose.service"], "s");
     assert_eq!((row.mounts[0].name.as_str(), row.mounts[0].rw), ("engine-vol", true));
-    assert_eq!(row.published, [("127.0.0.1".to_owned(), 32768, "tcp".to_owned())]);
+    assert_eq!(
+        row.published,
+        [PublishedPort {
+            host_ip: "127.0.0.1".into(),
+            host_port: 32768,
+            target: 6379,
+            protocol: "tcp".into()
+        }]
+    );
     assert!(row.created.0 > 1_600_000_000_000, "milliseconds");
 }
 

@@ -56,7 +56,8 @@ async fn check(sim: &SimEngine) {
     let list = sim.containers().await.expect("a list");
     let names: BTreeSet<_> = list.iter().map(|c| &c.name).collect();
     assert_eq!(names.len(), list.len(), "names are unique");
-    let ports: Vec<_> = list.iter().flat_map(|c| &c.published).collect();
+    let published = list.iter().flat_map(|c| &c.published);
+    let ports: Vec<_> = published.map(|p| (&p.host_ip, p.host_port, &p.protocol)).collect();
     let different: BTreeSet<_> = ports.iter().collect();
     assert_eq!(different.len(), ports.len(), "a port has one holder");
     for network in sim.networks().await.expect("a list") {

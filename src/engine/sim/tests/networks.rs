@@ -1,6 +1,7 @@
 //! Names, addresses, ports, namespaces: what a start needs and how it is refused.
 
 use super::*;
+use crate::observed::PublishedPort;
 
 fn on(network: &str, endpoint: Value) -> Value {
     json!({
@@ -50,7 +51,9 @@ async fn a_taken_port_refuses_the_start_until_its_holder_is_gone() {
     sim.stop("a").await.expect("it stops");
     start(&sim, &b).await.expect("the port is free");
     let container = inspect(&sim, &b).await;
-    assert_eq!(container.published, [("0.0.0.0".to_owned(), 8080, "tcp".to_owned())]);
+    let (host_ip, protocol) = ("0.0.0.0".into(), "tcp".into());
+    let port = PublishedPort { host_ip, host_port: 8080, target: 80, protocol };
+    assert_eq!(container.published, [port]);
     assert_eq!(container.error, "");
 }
 
