@@ -4,6 +4,7 @@
 
 mod chaos;
 mod matrix;
+mod reads;
 mod storms;
 
 use std::collections::{BTreeMap, BTreeSet};
