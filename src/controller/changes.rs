@@ -3,13 +3,13 @@
 //! An event can arrive later than the answer of an inspect that already shows its effect, the more
 //! so on a busy machine. So an event counts only while the facts don't reflect it.
 
-use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::clock::Mono;
 use crate::engine::{ContainerId, EngineEvent};
 use crate::execute::Freshness;
-use crate::observed::{Container, ContainerState, Observed};
+use crate::observed::{Container, ContainerState, Observed, Slot};
+use crate::plan::Resource;
 
 /// The engine notes a start or an end, then tells of it: at most this much later.
 const TOLD_WITHIN_MS: i64 = 1_000;
@@ -56,40 +56,92 @@ impl Change {
     }
 }
 
-/// The last lasting event of each container.
+/// A container whose facts are known to be old.
+#[derive(Debug)]
+struct Doubt {
+    number: u64,
+    /// Where it belongs, while the facts don't show it at all.
+    slot: Option<Slot>,
+}
+
 #[derive(Debug, Default)]
-pub struct Changes(Mutex<BTreeMap<ContainerId, (Mono, Change)>>);
+struct Noted {
+    /// The last lasting event of each container.
+    changes: BTreeMap<ContainerId, (u64, Change)>,
+    doubts: BTreeMap<ContainerId, Doubt>,
+}
+
+/// What is known to have changed, by the numbers of the observer's reads and events.
+#[derive(Debug, Default)]
+pub struct Changes(Mutex<Noted>);
 
 impl Changes {
+    fn noted(&self) -> MutexGuard<'_, Noted> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// An event arrived.
-    pub fn note(&self, event: &EngineEvent, at: Mono) {
-        if let (Some(change), Ok(mut changes)) = (Change::of(event), self.0.lock()) {
-            changes.insert(ContainerId(event.actor.clone()), (at, change));
+    pub fn note(&self, event: &EngineEvent, number: u64) {
+        if let Some(change) = Change::of(event) {
+            let id = ContainerId(event.actor.clone());
+            self.noted().changes.insert(id, (number, change));
         }
     }
 
-    /// Forgets containers that are gone.
-    pub fn forget(&self, known: &Observed) {
-        if let Ok(mut changes) = self.0.lock() {
-            changes.retain(|id, _| known.containers.contains_key(id));
-        }
+    /// Facts about this container that were asked for earlier are old.
+    pub fn doubt(&self, id: ContainerId, number: u64, slot: Option<Slot>) {
+        self.noted().doubts.insert(id, Doubt { number, slot });
     }
+
+    /// This container is known to be gone.
+    pub fn settle(&self, id: &ContainerId) {
+        self.noted().doubts.remove(id);
+    }
+
+    /// Forgets doubts that are over, and containers that are gone and aren't being looked for.
+    pub fn forget(&self, known: &Observed, sought: impl Fn(&ContainerId) -> bool) {
+        let mut noted = self.noted();
+        noted.changes.retain(|id, _| known.containers.contains_key(id) || sought(id));
+        noted.doubts.retain(|id, doubt| match known.containers.get(id) {
+            Some(container) => doubt.number > container.read,
+            None => sought(id),
+        });
+    }
+
+    /// What nothing may be decided about on these facts: they are known to be old.
+    pub fn doubtful(&self, observed: &Observed) -> BTreeSet<Resource> {
+        let noted = self.noted();
+        let changed = noted.changes.iter().filter_map(|(id, (number, change))| {
+            let container = observed.containers.get(id)?;
+            (*number > container.read && !change.shows_in(container)).then(|| of(container))
+        });
+        let doubted =
+            noted.doubts.iter().filter_map(|(id, doubt)| match observed.containers.get(id) {
+                Some(container) => (doubt.number > container.read).then(|| of(container)),
+                None => doubt.slot.clone().map(Resource::Slot),
+            });
+        changed.chain(doubted).collect()
+    }
+}
+
+fn of(container: &Container) -> Resource {
+    let name = || Resource::Container(container.name.clone());
+    container.slot().map_or_else(name, Resource::Slot)
 }
 
 impl Freshness for Changes {
     fn changed_since(&self, id: &ContainerId, observed: &Observed) -> bool {
-        let Ok(changes) = self.0.lock() else { return true };
-        let Some((arrived, change)) = changes.get(id) else { return false };
-        let shown = observed.containers.get(id).is_some_and(|c| change.shows_in(c));
-        *arrived > observed.at.mono && !shown
+        let noted = self.noted();
+        let Some((number, change)) = noted.changes.get(id) else { return false };
+        let container = observed.containers.get(id);
+        container.is_none_or(|c| *number > c.read && !change.shows_in(c))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::{Now, Timestamp};
-    use std::time::Duration;
+    use crate::clock::Timestamp;
 
     fn event(action: &str, at_ms: i64) -> EngineEvent {
         EngineEvent {
@@ -105,12 +157,10 @@ mod tests {
     fn counts(event: &EngineEvent, container: Container) -> bool {
         let id = ContainerId("c".into());
         let changes = Changes::default();
-        changes.note(event, Mono(Duration::from_secs(9)));
-        let mut observed = Observed {
-            at: Now { mono: Mono(Duration::from_secs(8)), ..Now::default() },
-            ..Observed::default()
-        };
-        observed.containers.insert(id.clone(), Container { id: id.clone(), ..container });
+        changes.note(event, 9);
+        let mut observed = Observed::default();
+        let container = Container { id: id.clone(), read: 8, ..container };
+        observed.containers.insert(id.clone(), container);
         changes.changed_since(&id, &observed)
     }
 

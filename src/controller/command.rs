@@ -58,7 +58,7 @@ async fn carry_out(request: Request, tap: Tap, observer: Handle) {
     let mut views = tap.views.clone();
     observer.refresh(Dirty::everything()).await;
     // What was planned on older facts says nothing. A turn may be over before anybody looks.
-    let fresh = observer.snapshots.borrow().observed.at.mono;
+    let fresh = observer.snapshots.borrow().revision;
     let _ = tap.nudge.send(()).await;
     views.mark_changed();
     let mut changed = 0;
@@ -81,7 +81,7 @@ async fn carry_out(request: Request, tap: Tap, observer: Handle) {
                     return;
                 }
                 let view = views.borrow_and_update().clone();
-                if view.observed.at.mono < fresh {
+                if view.revision < fresh {
                     continue;
                 }
                 if let Some(result) = verdict(&view, changed) {

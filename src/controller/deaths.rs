@@ -47,10 +47,15 @@ impl Deaths {
         }
     }
 
-    /// Writes the deaths that were heard of into the picture. True if it changed. Only for
-    /// containers without a restart policy: of the others the engine restarts some itself.
-    pub fn write(&mut self, observed: &mut Observed) -> bool {
-        let mut changed = false;
+    /// Whether a death was heard of that isn't written yet.
+    pub fn heard(&self, id: &ContainerId) -> bool {
+        self.died.contains_key(id)
+    }
+
+    /// Writes the deaths that were heard of into the picture; returns whose it could write. Only
+    /// for containers without a restart policy: of the others the engine restarts some itself.
+    pub fn write(&mut self, observed: &mut Observed) -> Vec<ContainerId> {
+        let mut written = Vec::new();
         for (id, death) in std::mem::take(&mut self.died) {
             let Some(container) = observed.containers.get_mut(&id) else { continue };
             if is_ours_to_restart(container)
@@ -62,15 +67,15 @@ impl Deaths {
                 container.finished = Some(death.at);
                 container.health = Health::None;
                 container.pid = 0;
-                changed = true;
+                written.push(id);
             }
         }
-        changed
+        written
     }
 
-    /// Forgets containers that are gone.
-    pub fn forget(&mut self, known: &Observed) {
-        self.signalled.retain(|id| known.containers.contains_key(id));
+    /// Forgets containers that are gone and aren't being looked for.
+    pub fn forget(&mut self, known: &Observed, sought: impl Fn(&ContainerId) -> bool) {
+        self.signalled.retain(|id| known.containers.contains_key(id) || sought(id));
     }
 }
 
@@ -116,7 +121,8 @@ mod tests {
         let id = container.id.clone();
         let mut observed = Observed::default();
         observed.containers.insert(id.clone(), container);
-        deaths.write(&mut observed).then(|| observed.containers[&id].clone())
+        let written = deaths.write(&mut observed);
+        written.contains(&id).then(|| observed.containers[&id].clone())
     }
 
     #[test]
@@ -161,14 +167,16 @@ mod tests {
         deaths.hear(&EngineEvent { attributes: [].into(), ..event("die") });
         let mut observed = Observed::default();
         observed.containers.insert(ContainerId("c".into()), running());
-        assert!(!deaths.write(&mut observed));
+        assert!(deaths.write(&mut observed).is_empty());
     }
 
     #[test]
     fn nothing_is_kept_of_containers_that_are_gone() {
         let mut deaths = Deaths::default();
         deaths.hear(&event("kill"));
-        deaths.forget(&Observed::default());
+        deaths.forget(&Observed::default(), |_| true);
+        assert!(!deaths.signalled.is_empty());
+        deaths.forget(&Observed::default(), |_| false);
         assert!(deaths.signalled.is_empty());
     }
 }

@@ -4,7 +4,9 @@
 //! # Guarantees
 //! - Nobody sees a snapshot before the first complete one.
 //! - After a gap in the stream nothing is published before a full list.
-//! - A request to look again is answered after a snapshot that was read later than the request.
+//! - A request to look again is answered after a snapshot in which all that it asked for was read
+//!   later than the request, whatever else is still being read.
+//! - An event is heard at once, however long an answer of the engine takes.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -16,12 +18,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::changes::Changes;
-use super::deaths::Deaths;
 use super::meter::Meter;
-use super::snapshot::{Dirty, Picture};
+use super::reads::{Answer, Need, Reads};
+use super::session::Session;
+use super::snapshot::Dirty;
 use crate::clock::{Clock, Mono};
-use crate::engine::{ContainerId, DynEngine, EngineEvent, Fault, StreamItem};
-use crate::observed::{Observed, labels};
+use crate::engine::{DynEngine, Fault, StreamItem};
+use crate::observed::Observed;
 
 /// Time between two full lists while the stream is healthy.
 pub const RESYNC: Duration = Duration::from_secs(60);
@@ -58,6 +61,8 @@ pub struct Snapshot {
     pub observed: Arc<Observed>,
     /// Arrival of the first event that led to this publication.
     pub event_at: Option<Mono>,
+    /// The projects of which it shows all containers in full.
+    pub projects: BTreeSet<String>,
 }
 
 /// A request to look again.
@@ -120,8 +125,11 @@ impl Owed {
     }
 }
 
-/// Whom to tell once a snapshot is published.
-type Waiting = Vec<oneshot::Sender<()>>;
+/// A request to look again that isn't answered yet.
+struct Waiter {
+    need: Need,
+    done: oneshot::Sender<()>,
+}
 
 /// Watches one engine.
 pub struct Observer {
@@ -132,6 +140,7 @@ pub struct Observer {
     requests: mpsc::Receiver<Refresh>,
     projects: watch::Receiver<BTreeSet<String>>,
     changes: Arc<Changes>,
+    reads: Reads,
     resync: Duration,
     idle: Duration,
 }
@@ -150,6 +159,7 @@ impl Observer {
         let changes = Arc::new(Changes::default());
         let handle = Handle { snapshots, requests, changes: Arc::clone(&changes), projects };
         let observer = Self {
+            reads: Reads::new(Arc::clone(&engine)),
             engine,
             clock,
             metrics,
@@ -173,14 +183,15 @@ impl Observer {
     /// Watches until told to stop.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut retry = RETRY_FIRST;
-        let mut sessions = 0u64;
+        let mut gap = false;
         loop {
             let started = self.clock.now().mono;
             let mut waiting = Vec::new();
             let ended = tokio::select! {
                 () = stop.cancelled() => return,
-                fault = self.session(&mut sessions, &mut waiting) => fault,
+                fault = self.session(&mut gap, &mut waiting) => fault,
             };
+            self.reads.clear();
             self.metrics.stream_connected(false);
             tracing::warn!(error = %ended, "lost the engine's event stream; facts are stale");
             self.publish.send_modify(|s| {
@@ -204,43 +215,36 @@ impl Observer {
         }
     }
 
-    /// One connection: subscribe first, then list, so that nothing falls between.
-    async fn session(&mut self, sessions: &mut u64, waiting: &mut Waiting) -> Fault {
-        match self.try_session(sessions, waiting).await {
+    async fn session(&mut self, gap: &mut bool, waiting: &mut Vec<Waiter>) -> Fault {
+        match self.try_session(gap, waiting).await {
             Ok(never) => match never {},
             Err(fault) => fault,
         }
     }
 
+    /// One connection: subscribe first, then list, so that nothing falls between.
     async fn try_session(
         &mut self,
-        sessions: &mut u64,
-        waiting: &mut Waiting,
+        gap: &mut bool,
+        waiting: &mut Vec<Waiter>,
     ) -> Result<Infallible, Fault> {
         let info = self.engine.info().await?;
-        let events = self.engine.events().await?;
-        let mut events = events.ready_chunks(BATCH);
+        let mut events = self.engine.events().await?.ready_chunks(BATCH);
         let projects = self.projects.borrow_and_update().clone();
-        let mut picture = Picture::new(info, projects);
-        picture.refresh(&self.engine, &*self.clock, Dirty::everything()).await?;
-        if *sessions > 0 {
-            self.metrics.event_gap();
-        }
-        *sessions += 1;
-        self.metrics.stream_connected(true);
-        self.publish(&picture, true, None);
+        let mut session = Session::new(info, projects, Arc::clone(&self.changes));
         let mut last_event = self.clock.now().mono;
-        let mut next_resync = last_event.after(self.resync);
+        let mut next_resync = last_event;
         let mut foreign: Option<Mono> = None;
         let mut owed = Owed::default();
-        let mut deaths = Deaths::default();
+        let mut live = false;
         loop {
             let now = self.clock.now().mono;
-            owed.plan(!picture.owed.is_empty(), now);
+            owed.plan(!session.picture.owed.is_empty(), now);
             let due = [foreign, owed.at, Some(next_resync), Some(last_event.after(self.idle))];
             let wake = due.into_iter().flatten().min().unwrap_or(next_resync);
             let mut dirty = Dirty::default();
             let mut full = false;
+            let mut news = None;
             let mut event_at = None;
             tokio::select! {
                 batch = events.next() => {
@@ -249,137 +253,129 @@ impl Observer {
                     };
                     last_event = self.clock.now().mono;
                     event_at = Some(last_event);
+                    let number = self.reads.count();
                     for item in batch {
-                        if self.take(item?, &picture, &mut deaths, &mut dirty) && foreign.is_none() {
+                        let others = self.hear(item?, number, &mut session, &mut dirty);
+                        if others && foreign.is_none() {
                             foreign = Some(last_event.after(FOREIGN_DELAY));
                         }
                     }
-                    if deaths.write(&mut picture.observed) {
-                        self.publish(&picture, false, event_at);
-                    }
+                    news = session.write_deaths(number).then_some(event_at);
+                }
+                Some(answer) = self.reads.next(&*self.clock) => {
+                    news = Some(self.merge(answer, &mut session, waiting)?);
                 }
                 Some(request) = self.requests.recv() => {
-                    dirty.merge(request.dirty);
-                    waiting.push(request.done);
-                    while let Ok(more) = self.requests.try_recv() {
-                        dirty.merge(more.dirty);
-                        waiting.push(more.done);
-                    }
+                    let need = Need::new(self.reads.count(), request.dirty.clone().targets());
+                    dirty = request.dirty;
+                    waiting.push(Waiter { need, done: request.done });
                 }
                 Ok(()) = self.projects.changed() => {
-                    picture.projects = self.projects.borrow_and_update().clone();
+                    session.manage(self.projects.borrow_and_update().clone());
                     full = true;
                 }
                 () = tokio::time::sleep(wake.since(now)) => {}
             }
-            let now = self.clock.now().mono;
-            if now.since(last_event) >= self.idle {
+            let now = self.clock.now();
+            if now.mono.since(last_event) >= self.idle {
                 // The socket may be half open. The old stream goes once the new one is there, and
                 // what it kept back the full list shows.
                 events = self.engine.events().await?.ready_chunks(BATCH);
-                last_event = now;
+                last_event = now.mono;
+                session.hidden = true;
                 full = true;
             }
-            if full || now >= next_resync {
+            if full || now.mono >= next_resync {
                 dirty.merge(Dirty::everything());
-                next_resync = now.after(self.resync);
-                full = true;
+                next_resync = now.mono.after(self.resync);
+                session.begin(self.reads.count(), now);
             }
-            if foreign.is_some_and(|f| now >= f) {
+            if foreign.is_some_and(|f| now.mono >= f) {
                 dirty.list = true;
                 foreign = None;
             }
-            if owed.take(now) {
-                dirty.containers.extend(picture.owed.iter().cloned());
+            if owed.take(now.mono) {
+                dirty.containers.extend(session.picture.owed.iter().cloned());
             }
-            if dirty.is_empty() {
+            for target in dirty.targets() {
+                self.reads.want(target, event_at);
+            }
+            if let Some(begun) = session.finish(&self.reads) {
+                if !std::mem::replace(&mut live, true) {
+                    self.connected(gap);
+                }
+                self.metrics.resynced(begun.wall, now.mono.since(begun.mono));
+            }
+            if session.hidden {
                 continue;
             }
-            picture.refresh(&self.engine, &*self.clock, dirty).await?;
-            if full {
-                deaths.forget(&picture.observed);
+            if let Some(event_at) = news {
+                self.publish(&session, event_at);
             }
-            self.publish(&picture, full, event_at);
-            for done in waiting.drain(..) {
-                let _ = done.send(());
+            for waiter in waiting.extract_if(.., |waiter| waiter.need.is_over()) {
+                let _ = waiter.done.send(());
             }
         }
     }
 
-    /// Sorts one item into what must be read again. True when a container of somebody else
-    /// changed.
-    fn take(
+    fn connected(&self, gap: &mut bool) {
+        if std::mem::replace(gap, true) {
+            self.metrics.event_gap();
+        }
+        self.metrics.stream_connected(true);
+    }
+
+    /// Takes an answer and those that came with it; returns the arrival of the first event that
+    /// led to one of them.
+    fn merge(
+        &mut self,
+        first: Answer,
+        session: &mut Session,
+        waiting: &mut [Waiter],
+    ) -> Result<Option<Mono>, Fault> {
+        let mut event_at = None;
+        let mut next = Some(first);
+        while let Some(answer) = next {
+            let (target, number) = (answer.target.clone(), answer.number);
+            event_at = [event_at, answer.event_at].into_iter().flatten().min();
+            let more = session.picture.take(answer, &mut self.reads)?;
+            let others = waiting.iter_mut().map(|waiter| &mut waiter.need);
+            for need in others.chain(session.need()) {
+                need.met(&target, number, &more);
+            }
+            next = self.reads.ready(&*self.clock);
+        }
+        Ok(event_at)
+    }
+
+    /// Hears one item of the stream. True when a container of somebody else changed.
+    fn hear(
         &self,
         item: StreamItem,
-        picture: &Picture,
-        deaths: &mut Deaths,
+        number: u64,
+        session: &mut Session,
         dirty: &mut Dirty,
     ) -> bool {
-        let event = match item {
-            StreamItem::Event(event) => event,
+        match item {
+            StreamItem::Event(event) => session.hear(&event, number, dirty),
             StreamItem::Skipped { bytes } => {
                 tracing::warn!(bytes, "skipped a line of the event stream that makes no sense");
                 self.metrics.event_skipped();
                 // It might have said anything.
                 dirty.merge(Dirty::everything());
-                return false;
+                false
             }
-        };
-        match event.kind.as_str() {
-            "container" => return self.container_event(event, picture, deaths, dirty),
-            "network" => match event.action.as_str() {
-                "connect" | "disconnect" => {
-                    if let Some(id) = event.attributes.get("container") {
-                        let id = ContainerId(id.clone());
-                        let known = picture.observed.containers.get(&id);
-                        if known.is_some_and(|c| picture.is_managed(c.project.as_deref())) {
-                            dirty.containers.insert(id);
-                        }
-                    }
-                }
-                _ => dirty.networks = true,
-            },
-            "volume" if !matches!(event.action.as_str(), "mount" | "unmount") => {
-                dirty.volumes = true;
-            }
-            "image" => dirty.images = true,
-            _ => {}
         }
-        false
     }
 
-    fn container_event(
-        &self,
-        event: EngineEvent,
-        picture: &Picture,
-        deaths: &mut Deaths,
-        dirty: &mut Dirty,
-    ) -> bool {
-        let project = event.attributes.get(labels::PROJECT).map(String::as_str);
-        if !picture.is_managed(project) {
-            return true;
-        }
-        self.changes.note(&event, self.clock.now().mono);
-        deaths.hear(&event);
-        // A signal alone changes nothing; if it ends the process, `die` follows.
-        if event.action != "kill" {
-            dirty.containers.insert(ContainerId(event.actor));
-        }
-        false
-    }
-
-    fn publish(&self, picture: &Picture, full: bool, event_at: Option<Mono>) {
-        let now = self.clock.now().mono;
-        if full {
-            self.metrics.resynced(picture.observed.at.wall, now.since(picture.observed.at.mono));
-            self.changes.forget(&picture.observed);
-        }
-        let observed = Arc::new(picture.observed.clone());
+    fn publish(&self, session: &Session, event_at: Option<Mono>) {
+        let observed = Arc::new(session.picture.observed.clone());
         self.publish.send_modify(|s| {
             s.revision += 1;
             s.link = Link::Live;
             s.observed = observed;
             s.event_at = event_at;
+            s.projects.clone_from(session.shown());
         });
     }
 }

@@ -1,19 +1,17 @@
-//! Reading the engine: a full list, or only what events made doubtful.
+//! What is known of the engine, as reads bring it: a full list, or only what events made doubtful.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::stream;
-
-use crate::clock::{Clock, Mono};
+use super::changes::Changes;
+use super::reads::{Answer, Facts, Reads, Target};
+use crate::clock::{Clock, Mono, Now};
 use crate::engine::{ContainerId, ContainerSummary, DynEngine, EngineInfo, Fault};
 use crate::observed::{Container, Observed, labels, normalise};
 
 /// Each container is inspected at least this often: some drift shows nowhere else.
 pub const INSPECT_EVERY: Duration = Duration::from_secs(600);
-/// Inspections under way at once.
-const CONCURRENCY: usize = 16;
 
 /// What must be read again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -47,6 +45,18 @@ impl Dirty {
         *self == Self::default()
     }
 
+    /// The reads that it takes.
+    pub fn targets(self) -> impl Iterator<Item = Target> {
+        let lists = [
+            (self.list, Target::Containers),
+            (self.networks, Target::Networks),
+            (self.volumes, Target::Volumes),
+            (self.images, Target::Images),
+        ];
+        let lists = lists.into_iter().filter_map(|(dirty, list)| dirty.then_some(list));
+        lists.chain(self.containers.into_iter().map(Target::Container))
+    }
+
     /// Both.
     pub fn merge(&mut self, other: Self) {
         self.containers.extend(other.containers);
@@ -58,21 +68,37 @@ impl Dirty {
 }
 
 /// The growing picture of the engine.
+///
+/// Answers may come in any order: of each container the one that was asked for last counts, so an
+/// older list neither hides a new container nor brings a removed one back.
 pub struct Picture {
     /// As last read.
     pub observed: Observed,
-    /// Projects whose containers are inspected; others are only listed.
-    pub projects: BTreeSet<String>,
     /// Containers of which the engine tells only what the list shows: to be asked about again.
     pub owed: BTreeSet<ContainerId>,
+    /// Projects whose containers are inspected; others are only listed.
+    projects: BTreeSet<String>,
+    changes: Arc<Changes>,
     inspected: BTreeMap<ContainerId, Mono>,
+    /// Number of the read or event that last told of a container; of one that is gone, too, while
+    /// an older read is under way.
+    told: BTreeMap<ContainerId, u64>,
+    /// When the latest of the reads in it was asked for.
+    latest: Now,
 }
 
 impl Picture {
-    /// An empty picture of this engine.
-    pub fn new(info: EngineInfo, projects: BTreeSet<String>) -> Self {
-        let observed = Observed { engine: info, ..Observed::default() };
-        Self { observed, projects, owed: BTreeSet::new(), inspected: BTreeMap::new() }
+    /// An empty picture of this engine. Notes in `changes` which facts are known to be old.
+    pub fn new(info: EngineInfo, projects: BTreeSet<String>, changes: Arc<Changes>) -> Self {
+        Self {
+            observed: Observed { engine: info, ..Observed::default() },
+            owed: BTreeSet::new(),
+            projects,
+            changes,
+            inspected: BTreeMap::new(),
+            told: BTreeMap::new(),
+            latest: Now::default(),
+        }
     }
 
     /// Whether a container with these labels belongs to a project of ours.
@@ -80,129 +106,186 @@ impl Picture {
         project.is_some_and(|p| self.projects.contains(p))
     }
 
-    /// Reads again what is dirty. On a fault the picture is as before, in parts newer.
-    pub async fn refresh(
-        &mut self,
-        engine: &DynEngine,
-        clock: &dyn Clock,
-        dirty: Dirty,
-    ) -> Result<(), Fault> {
-        let now = clock.now();
-        let (list, networks, volumes, images) = tokio::join!(
-            when(dirty.list, engine.containers()),
-            when(dirty.networks, engine.networks()),
-            when(dirty.volumes, engine.volumes()),
-            when(dirty.images, engine.images()),
-        );
-        let mut doubtful = dirty.containers;
-        if let Some(rows) = list? {
-            doubtful.extend(self.merge_list(rows, now.mono));
-        }
-        if let Some(networks) = networks? {
-            self.observed.networks = networks.into_iter().map(|n| (n.id.clone(), n)).collect();
-        }
-        if let Some(volumes) = volumes? {
-            self.observed.volumes = volumes.into_iter().map(|v| (v.name.clone(), v)).collect();
-        }
-        if let Some(images) = images? {
-            self.observed.images = images;
-        }
-        let failed = self.inspect(engine, doubtful, now.mono).await?;
-        self.fall_back(engine, failed).await?;
-        self.observed.at = now;
-        Ok(())
+    /// The projects whose containers are inspected.
+    pub const fn projects(&self) -> &BTreeSet<String> {
+        &self.projects
     }
 
-    /// Takes a fresh list; returns the containers that must be inspected.
-    fn merge_list(&mut self, rows: Vec<ContainerSummary>, now: Mono) -> BTreeSet<ContainerId> {
+    /// Inspects the containers of these projects from now on. A full read must follow.
+    pub fn manage(&mut self, projects: BTreeSet<String>) {
+        self.projects = projects;
+        // Nobody listens to the events of the others: when they come back, they are read anew.
+        let containers = &self.observed.containers;
+        self.inspected.retain(|id, _| {
+            let project = containers.get(id).and_then(|c| c.project.as_ref());
+            project.is_some_and(|p| self.projects.contains(p))
+        });
+    }
+
+    /// These containers were changed by what an event told in full.
+    pub fn told(&mut self, ids: impl IntoIterator<Item = ContainerId>, number: u64) {
+        self.told.extend(ids.into_iter().map(|id| (id, number)));
+    }
+
+    /// All that was known to have changed by `at` has been read since.
+    pub fn is_true_of(&mut self, at: Now) {
+        if at.mono > self.observed.at.mono {
+            self.observed.at = at;
+        }
+    }
+
+    /// Takes what was read, and wants what it shows to be doubtful; returns that, too.
+    ///
+    /// # Errors
+    /// A fault that says something about the engine rather than about one container.
+    pub fn take(&mut self, answer: Answer, reads: &mut Reads) -> Result<Vec<Target>, Fault> {
+        let Answer { target, number, asked, event_at, facts } = answer;
+        let more = match (target, facts) {
+            (Target::Container(id), facts) => self.merge(id, facts, number, asked)?,
+            (_, Ok(Facts::Containers(rows))) => self.merge_list(rows, number, asked.mono),
+            (_, Ok(Facts::Networks(networks))) => {
+                self.observed.networks = networks.into_iter().map(|n| (n.id.clone(), n)).collect();
+                vec![]
+            }
+            (_, Ok(Facts::Volumes(volumes))) => {
+                self.observed.volumes = volumes.into_iter().map(|v| (v.name.clone(), v)).collect();
+                vec![]
+            }
+            (_, Ok(Facts::Images(images))) => {
+                self.observed.images = images;
+                vec![]
+            }
+            (_, Ok(Facts::Container(_))) => vec![],
+            (_, Err(fault)) => return Err(fault),
+        };
+        for target in &more {
+            reads.want_after(target.clone(), number, event_at);
+        }
+        let (containers, oldest) = (&self.observed.containers, reads.oldest());
+        self.told.retain(|id, told| containers.contains_key(id) || *told > oldest);
+        if asked.mono > self.latest.mono {
+            self.latest = asked;
+        }
+        if reads.is_idle() {
+            self.is_true_of(self.latest);
+        }
+        Ok(more)
+    }
+
+    fn is_newer(&self, id: &ContainerId, number: u64) -> bool {
+        self.told.get(id).is_some_and(|told| *told > number)
+    }
+
+    /// Takes the answer of an inspect. One bad container must not hide the others.
+    fn merge(
+        &mut self,
+        id: ContainerId,
+        facts: Result<Facts, Fault>,
+        number: u64,
+        asked: Now,
+    ) -> Result<Vec<Target>, Fault> {
+        if facts.is_ok() && self.is_newer(&id, number) {
+            return Ok(vec![Target::Container(id)]);
+        }
+        let mut more = Vec::new();
+        match facts {
+            Ok(Facts::Container(container)) => {
+                self.owed.remove(&id);
+                self.inspected.insert(id.clone(), asked.mono);
+                let container = Container { read: number, ..*container };
+                self.observed.containers.insert(id.clone(), container);
+            }
+            Ok(_) => return Ok(more),
+            Err(Fault::NotFound { .. }) => self.remove(&id),
+            Err(fault) if is_its_own(&fault) => {
+                tracing::warn!(container = %id, error = %fault, "only the list tells about it");
+                self.inspected.remove(&id);
+                self.owed.insert(id.clone());
+                more.push(Target::Containers);
+            }
+            Err(fault) => return Err(fault),
+        }
+        let told = self.told.entry(id).or_default();
+        *told = number.max(*told);
+        Ok(more)
+    }
+
+    fn remove(&mut self, id: &ContainerId) {
+        self.owed.remove(id);
+        self.inspected.remove(id);
+        self.observed.containers.remove(id);
+        self.changes.settle(id);
+    }
+
+    /// Takes a list; returns the containers that must be inspected.
+    fn merge_list(&mut self, rows: Vec<ContainerSummary>, number: u64, asked: Mono) -> Vec<Target> {
         let mut before = std::mem::take(&mut self.observed.containers);
-        let mut doubtful = BTreeSet::new();
+        let mut more = Vec::new();
         for row in rows {
-            let managed = self.is_managed(row.labels.get(labels::PROJECT).map(String::as_str));
-            let container = match before.remove(&row.id) {
-                Some(cached) if cached.inspected => {
-                    let merged = normalise::merge(&cached, &row);
-                    let stale = self
-                        .inspected
-                        .get(&row.id)
-                        .is_none_or(|at| now.since(*at) >= INSPECT_EVERY);
-                    if managed && (stale || differs(&cached, &merged)) {
-                        doubtful.insert(row.id.clone());
-                    }
-                    merged
-                }
-                _ => {
-                    if managed {
-                        doubtful.insert(row.id.clone());
-                    }
-                    normalise::from_summary(&row)
-                }
+            let cached = before.remove(&row.id);
+            let container = if self.is_newer(&row.id, number) {
+                cached
+            } else {
+                self.merge_row(cached, &row, number, asked, &mut more)
             };
-            self.observed.containers.insert(row.id, container);
-        }
-        self.inspected.retain(|id, _| self.observed.containers.contains_key(id));
-        doubtful
-    }
-
-    /// Returns those that the engine can't tell about: one bad container must not hide the others.
-    async fn inspect(
-        &mut self,
-        engine: &DynEngine,
-        ids: BTreeSet<ContainerId>,
-        now: Mono,
-    ) -> Result<BTreeSet<ContainerId>, Fault> {
-        let mut failed = BTreeSet::new();
-        let mut answers = stream::iter(ids)
-            .map(|id| async move {
-                let answer = engine.inspect(&id).await;
-                (id, answer)
-            })
-            .buffer_unordered(CONCURRENCY);
-        while let Some((id, answer)) = answers.next().await {
-            self.owed.remove(&id);
-            match answer {
-                Ok(container) => {
-                    self.inspected.insert(id.clone(), now);
-                    self.observed.containers.insert(id, container);
-                }
-                Err(Fault::NotFound { .. }) => {
-                    self.inspected.remove(&id);
-                    self.observed.containers.remove(&id);
-                }
-                Err(fault) if is_its_own(&fault) => {
-                    tracing::warn!(container = %id, error = %fault, "only the list tells about it");
-                    failed.insert(id);
-                }
-                Err(fault) => return Err(fault),
+            if let Some(container) = container {
+                self.observed.containers.insert(row.id, container);
             }
         }
-        Ok(failed)
-    }
-
-    /// Takes what the list shows of containers that can't be inspected.
-    async fn fall_back(
-        &mut self,
-        engine: &DynEngine,
-        failed: BTreeSet<ContainerId>,
-    ) -> Result<(), Fault> {
-        if failed.is_empty() {
-            return Ok(());
-        }
-        let rows = engine.containers().await?;
-        let mut rows: BTreeMap<_, _> = rows.into_iter().map(|row| (row.id.clone(), row)).collect();
-        for id in failed {
-            self.inspected.remove(&id);
-            match rows.remove(&id) {
-                Some(row) => {
-                    self.observed.containers.insert(id.clone(), normalise::from_summary(&row));
-                    self.owed.insert(id);
-                }
-                None => {
-                    self.observed.containers.remove(&id);
-                }
+        for (id, container) in before {
+            if self.is_newer(&id, number) {
+                self.observed.containers.insert(id, container);
+            } else {
+                self.told.insert(id.clone(), number);
+                self.remove(&id);
             }
         }
-        Ok(())
+        let listed = &self.observed.containers;
+        let (known, gone): (BTreeSet<_>, _) = std::mem::take(&mut self.owed)
+            .into_iter()
+            .partition(|id| listed.contains_key(id) || self.is_newer(id, number));
+        self.owed = known;
+        for id in gone {
+            self.changes.settle(&id);
+        }
+        more
+    }
+
+    /// A container as a row of the list shows it; `None` while an inspect must tell of it first.
+    /// One of ours that the list shows changed stays as it was until then: half of its facts would
+    /// be older than the other half.
+    fn merge_row(
+        &mut self,
+        cached: Option<Container>,
+        row: &ContainerSummary,
+        number: u64,
+        asked: Mono,
+        more: &mut Vec<Target>,
+    ) -> Option<Container> {
+        let managed = self.is_managed(row.labels.get(labels::PROJECT).map(String::as_str));
+        let owed = self.owed.contains(&row.id);
+        if !managed || owed {
+            self.told.insert(row.id.clone(), number);
+            let container = match cached {
+                Some(cached) if cached.inspected && !owed => normalise::merge(&cached, row),
+                _ => normalise::from_summary(row),
+            };
+            return Some(Container { read: number, ..container });
+        }
+        let target = || Target::Container(row.id.clone());
+        let read_at = self.inspected.get(&row.id);
+        if let (Some(cached), Some(read_at)) = (&cached, read_at) {
+            let merged = normalise::merge(cached, row);
+            if !differs(cached, &merged) {
+                if asked.since(*read_at) >= INSPECT_EVERY {
+                    more.push(target());
+                }
+                return Some(merged);
+            }
+        }
+        more.push(target());
+        self.changes.doubt(row.id.clone(), number, normalise::slot_of(&row.labels));
+        cached
     }
 }
 
@@ -230,13 +313,6 @@ fn differs(cached: &Container, merged: &Container) -> bool {
         || networks(cached) != networks(merged)
 }
 
-async fn when<T>(
-    wanted: bool,
-    call: impl Future<Output = Result<T, Fault>>,
-) -> Result<Option<T>, Fault> {
-    if wanted { call.await.map(Some) } else { Ok(None) }
-}
-
 /// Everything at once, for a process that looks only once: `/info`, four lists, and an inspect
 /// for each container of these projects, as concurrently as they allow.
 pub async fn read_once(
@@ -244,10 +320,19 @@ pub async fn read_once(
     clock: &dyn Clock,
     projects: BTreeSet<String>,
 ) -> Result<Picture, Fault> {
-    let mut picture = Picture::new(EngineInfo::default(), projects);
-    let (info, refreshed) =
-        tokio::join!(engine.info(), picture.refresh(engine, clock, Dirty::everything()));
-    refreshed?;
+    let mut picture = Picture::new(EngineInfo::default(), projects, Arc::default());
+    let mut reads = Reads::new(Arc::clone(engine));
+    for target in Dirty::everything().targets() {
+        reads.want(target, None);
+    }
+    let read = async {
+        while let Some(answer) = reads.next(clock).await {
+            picture.take(answer, &mut reads)?;
+        }
+        Ok(())
+    };
+    let (info, read): (_, Result<(), Fault>) = tokio::join!(engine.info(), read);
+    read?;
     picture.observed.engine = info?;
     Ok(picture)
 }

@@ -2,6 +2,8 @@
 //!
 //! # Guarantees
 //! - Nothing is planned before a complete snapshot, nor on stale facts.
+//! - A slot whose container is known to have changed since it was read is left alone until it has
+//!   been read again.
 //! - A resource that a step works on is left alone until the step has ended *and* its outcome has
 //!   been observed.
 //! - A long step (a stop with a long grace, a pull) delays only what depends on it.
@@ -53,13 +55,15 @@ pub struct View {
     pub generation: u64,
     /// Whether the facts are true.
     pub link: Link,
+    /// Revision of the facts.
+    pub revision: u64,
     /// The facts.
     pub observed: Arc<Observed>,
     /// What is still to be done now.
     pub plan: Arc<Plan>,
     /// What waits, and how each service stands.
     pub report: Arc<Report>,
-    /// Resources that steps work on.
+    /// Resources that steps work on, or of which only old facts are known.
     pub busy: usize,
 }
 
@@ -238,8 +242,8 @@ impl Worker {
             self.publish_stale(snapshot);
             return None;
         };
-        if self.renamed(&goal.desired.project.name) {
-            self.publish_stale(snapshot);
+        if !self.is_shown(&goal.desired.project.name, &snapshot) {
+            self.publish_stale(Snapshot { link: Link::Connecting, ..snapshot });
             return None;
         }
         let begun = self.parts.clock.now();
@@ -250,6 +254,7 @@ impl Worker {
         self.aim(&goal, &observed);
         self.recheck(&goal, &observed);
         observed.probes = self.probes.clone();
+        let doubtful = self.set_doubtful(&observed);
         let (plan, report) = plan(&goal.desired, &observed, &self.memory, &goal.scope, begun);
         let lessons = ledger::observe(&mut self.memory, &goal.desired, &observed, &report, begun);
         for slot in &lessons.forgiven {
@@ -268,6 +273,7 @@ impl Worker {
             turn: self.turn,
             generation: goal.desired.generation,
             link: Link::Live,
+            revision: snapshot.revision,
             observed: Arc::clone(&observed),
             plan: Arc::clone(&plan),
             report: Arc::new(report),
@@ -276,6 +282,7 @@ impl Worker {
         if !plan.is_empty() {
             self.begin(goal, plan, observed, snapshot.event_at, begun);
         }
+        self.memory.busy.retain(|resource| !doubtful.contains(resource));
         wake
     }
 
@@ -285,6 +292,7 @@ impl Worker {
         self.views.send_modify(|view| {
             view.turn = turn;
             view.link = snapshot.link;
+            view.revision = snapshot.revision;
         });
     }
 

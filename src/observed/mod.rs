@@ -48,7 +48,7 @@ pub mod labels {
 /// project, and at others where they are in the way (names, ports, addresses).
 #[derive(Debug, Clone, Default)]
 pub struct Observed {
-    /// When the lists were read.
+    /// All that was known to have changed by then has been read since.
     pub at: Now,
     /// The engine.
     pub engine: EngineInfo,
@@ -234,6 +234,8 @@ pub struct Container {
     pub pid: i64,
     /// The `inspect` answer was read.
     pub inspected: bool,
+    /// Number of the read that these facts are from, among the observer's reads and events.
+    pub read: u64,
 }
 
 impl Container {

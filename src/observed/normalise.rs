@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::lenient::{address, as_text, at, entries, flag, int, list, non_empty, text, text_map};
-use super::{Container, ContainerState, Endpoint, Health, Mount, PublishedPort, labels};
+use super::{Container, ContainerState, Endpoint, Health, Mount, PublishedPort, Slot, labels};
 use crate::clock::Timestamp;
 use crate::engine::types::{ContainerId, ContainerSummary};
 use crate::sensitive::Sensitive;
@@ -69,6 +69,13 @@ fn set_labels(container: &mut Container, from: BTreeMap<String, String>) {
     container.working_dir = of(labels::WORKING_DIR);
     container.labels =
         from.into_iter().map(|(name, value)| (name, Sensitive::new(value))).collect();
+}
+
+/// The slot that these labels, or an event's attributes, name.
+pub fn slot_of(labels: &BTreeMap<String, String>) -> Option<Slot> {
+    let mut container = Container::default();
+    set_labels(&mut container, labels.clone());
+    container.slot()
 }
 
 /// A container as far as one row of the list shows it; `inspected` is false.

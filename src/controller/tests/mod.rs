@@ -5,6 +5,7 @@
 mod announced;
 mod chaos;
 mod matrix;
+mod reads;
 mod refused;
 mod storms;
 mod twins;

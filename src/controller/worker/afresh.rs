@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Goal, Worker};
 use crate::clock::Mono;
+use crate::controller::observer::Snapshot;
 
 impl Worker {
     /// Forgets what waits for a later attempt. Failures in a row stay counted.
@@ -45,8 +46,11 @@ impl Worker {
         });
     }
 
-    /// An edit gave the project another name: its containers must be looked at first.
-    pub(super) fn renamed(&self, project: &str) -> bool {
-        self.parts.observer.projects.send_if_modified(|known| known.insert(project.to_owned()))
+    /// Whether the facts show this project. An edit may have given it another name: then its
+    /// containers must be looked at first.
+    pub(super) fn is_shown(&self, project: &str, snapshot: &Snapshot) -> bool {
+        let add = |known: &mut BTreeSet<String>| known.insert(project.to_owned());
+        self.parts.observer.projects.send_if_modified(add);
+        snapshot.projects.contains(project)
     }
 }

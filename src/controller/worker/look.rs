@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::{Goal, Inbox, Worker};
 use crate::controller::snapshot::Dirty;
 use crate::observed::{ContainerState, Observed, Slot};
+use crate::plan::Resource;
 use crate::plan::running::ENGINE_RESTART_GRACE;
 use crate::probe::prober::Target;
 use crate::probe::vantage::{Reach, candidates};
@@ -35,6 +36,15 @@ impl Worker {
         let live: BTreeSet<&Slot> = targets.keys().collect();
         self.probes.retain(|slot, _| live.contains(slot));
         self.prober.set_targets(targets);
+    }
+
+    /// Marks what only old facts are known of as busy; returns what wasn't before. Who changed it
+    /// is looked at already, and a new snapshot ends the doubt.
+    pub(super) fn set_doubtful(&mut self, observed: &Observed) -> BTreeSet<Resource> {
+        let doubtful = self.parts.observer.changes.doubtful(observed);
+        let new: BTreeSet<Resource> = doubtful.difference(&self.memory.busy).cloned().collect();
+        self.memory.busy.extend(new.iter().cloned());
+        new
     }
 
     /// Looks again, a little later, at each container that the engine is restarting: when the

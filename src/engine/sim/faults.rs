@@ -24,6 +24,8 @@ pub enum CallFault {
     Garbage,
     /// The call comes to the engine so much later.
     Delay(Duration),
+    /// The answer comes so much later, and is so old then.
+    Late(Duration),
 }
 
 /// Which of its matches a fault strikes.

@@ -84,6 +84,9 @@ impl SimEngine {
             () = sleep(deadline) => return Err(timeout()),
             _ = epoch.changed() => return Err(cut()),
         };
+        if let Some(CallFault::Late(delay)) = struck {
+            sleep(delay).await;
+        }
         match (struck, out) {
             (Some(CallFault::Cut { .. }), _) | (_, Ok(None) | Err(_)) => Err(cut()),
             (Some(CallFault::Garbage), _) => {
@@ -179,10 +182,19 @@ impl Engine for SimEngine {
     }
 
     fn inspect(&self, id: &ContainerId) -> Answer<'_, Container> {
-        let id = id.0.clone();
-        self.list("GET /containers/{id}/json", move |w| {
-            let id = w.find(&id)?;
-            w.containers.get(&id).map(show::container).ok_or_else(|| Refusal::no_container(&id.0))
+        let (core, id) = (Arc::clone(&self.core), id.0.clone());
+        let name = core
+            .read(|w| w.find(&id).ok().and_then(|id| Some(w.containers.get(&id)?.name.clone())));
+        Box::pin(async move {
+            let work = async move {
+                sleep(timing::READ).await;
+                core.read(|w| {
+                    let id = w.find(&id)?;
+                    let found = w.containers.get(&id).map(show::container);
+                    found.ok_or_else(|| Refusal::no_container(&id.0))
+                })
+            };
+            self.call("GET /containers/{id}/json", &name.unwrap_or_default(), DEADLINE, work).await
         })
     }
 

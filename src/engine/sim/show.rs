@@ -127,6 +127,7 @@ pub(super) fn container(c: &SimContainer) -> Container {
         has_healthcheck: c.health_config.is_some(),
         pid: if c.has_process() { i64::try_from(c.run).unwrap_or(0) + 1000 } else { 0 },
         inspected: true,
+        read: 0,
     }
 }
 
