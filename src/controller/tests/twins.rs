@@ -1,7 +1,6 @@
 //! Several networks under one name: the one that is ours is used by its ID.
 
 use super::*;
-use crate::engine::Capabilities;
 
 const ONE: &str = "services: {a: {image: 'app:1', networks: [lan]}}\nnetworks: {lan: {}}\n";
 
@@ -18,10 +17,9 @@ async fn named(sim: &SimEngine) -> usize {
 
 #[tokio::test(start_paused = true)]
 async fn a_strangers_network_of_our_name_stops_nothing() {
-    for many in [true, false] {
+    for api in ["1.44", "1.41"] {
         let sim = engine(1);
-        let capabilities = sim.info().await.expect("it tells").capabilities;
-        sim.set_capabilities(Capabilities { many_endpoints_at_create: many, ..capabilities });
+        sim.set_api(api);
         let scene = Scene::on(sim, goal(1, ONE));
         scene.settle(secs(10)).await;
         let ours = scene.containers().await[0].networks["p_lan"].network_id.clone();
