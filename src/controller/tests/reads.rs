@@ -4,7 +4,7 @@ use super::*;
 use crate::clock::unit_from;
 use crate::controller::observer::{Handle, Link, Snapshot};
 use crate::controller::snapshot::Dirty;
-use crate::engine::sim::{CallFault, SimFault, Strikes};
+use crate::engine::sim::{CallFault, SimFault, StreamFaults, Strikes};
 use crate::observed::{ContainerState, labels};
 use crate::plan::{Resource, Standing};
 use crate::sensitive::Sensitive;
@@ -67,6 +67,20 @@ impl Watch {
 
     fn state(&self, name: &str) -> Option<ContainerState> {
         state(&self.seen(), name)
+    }
+
+    /// All states of this container that are published from now on.
+    fn history(&self, name: &str) -> Arc<Mutex<Vec<Option<ContainerState>>>> {
+        let history = Arc::new(Mutex::new(Vec::new()));
+        let (mut snapshots, name) = (self.handle.snapshots.clone(), name.to_owned());
+        let seen = Arc::clone(&history);
+        tokio::spawn(async move {
+            while snapshots.changed().await.is_ok() {
+                let now = state(&snapshots.borrow_and_update(), &name);
+                seen.lock().expect("no panic").push(now);
+            }
+        });
+        history
     }
 
     fn inspects(&self) -> u64 {
@@ -171,14 +185,50 @@ async fn an_answer_older_than_a_death_brings_nobody_back_to_life() {
     dirty.list = true;
     let asker = tokio::spawn(async move { handle.refresh(dirty).await });
     sleep(ms(50)).await;
+    let history = watch.history("p-a-1");
     watch.sim.crash("p-a-1", 7).expect("runs");
-    let mut snapshots = watch.handle.snapshots.clone();
-    snapshots.mark_unchanged();
-    for _ in 0..100 {
-        sleep(ms(10)).await;
-        assert_eq!(watch.state("p-a-1"), Some(ContainerState::Exited));
+    sleep(secs(1)).await;
+    assert!(asker.is_finished(), "both were taken");
+    let history = history.lock().expect("no panic");
+    assert!(history.len() > 2, "{history:?}");
+    assert!(history.iter().all(|state| *state == Some(ContainerState::Exited)), "{history:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_only_a_list_tells_is_doubtful_until_it_is_inspected() {
+    let watch = Watch::over(&["a", "b"]).await;
+    let lost = StreamFaults { lose: 1.0, ..StreamFaults::default() };
+    watch.sim.set_stream_faults(lost);
+    watch.sim.pause("p-a-1", true).expect("pauses");
+    make(&watch.sim, "p", "c").await;
+    watch.sim.remove("p-b-1", true).await.expect("goes");
+    for name in ["p-a-1", "p-c-1"] {
+        watch.strike(INSPECT, name, CallFault::Delay(secs(1)), Strikes::Next(1));
     }
-    assert!(snapshots.has_changed().expect("it runs") && asker.is_finished());
+    let handle = watch.handle.clone();
+    let lists = Dirty { list: true, ..Dirty::default() };
+    let asker = tokio::spawn(async move { handle.refresh(lists).await });
+    sleep(ms(100)).await;
+    assert_eq!(watch.doubtful(), [slot("a"), slot("c")].into());
+    assert_eq!(watch.state("p-a-1"), Some(ContainerState::Running), "half of it would be older");
+    assert_eq!((watch.state("p-b-1"), watch.state("p-c-1")), (None, None));
+    assert!(!asker.is_finished());
+    sleep(secs(1)).await;
+    assert!(asker.is_finished());
+    assert_eq!(watch.doubtful(), BTreeSet::new());
+    assert_eq!(watch.state("p-a-1"), Some(ContainerState::Paused));
+    assert_eq!(watch.state("p-c-1"), Some(ContainerState::Running));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_slot_of_a_container_that_nobody_has_seen_yet_is_doubtful() {
+    let watch = Watch::over(&["a"]).await;
+    watch.strike(INSPECT, "p-b-1", CallFault::Delay(secs(1)), Strikes::Next(1));
+    make(&watch.sim, "p", "b").await;
+    assert_eq!(watch.doubtful(), [slot("b")].into());
+    watch.sim.remove("p-b-1", true).await.expect("goes");
+    sleep(secs(2)).await;
+    assert_eq!(watch.doubtful(), BTreeSet::new());
 }
 
 #[tokio::test(start_paused = true)]
