@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::error::{CliError, Exit};
+use super::error::{CliError, Exit, warn};
 use super::output::{count, print};
 use super::progress::{Board, Mark};
 use super::resolved::Resolved;
 use crate::api::status::Status;
 use crate::clock::SystemClock;
-use crate::server::{ApplyRequest, Client, ClientError, Progress, StepState};
+use crate::server::{ApplyRequest, Client, ClientError, Progress, StepState, reason};
 
 /// How long a daemon may think about a question.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -86,7 +86,6 @@ impl Daemon {
         let mut outcome = Ok(Exit::Well);
         while let Some(line) = lines.next().await? {
             match line {
-                Progress::Planned { .. } => {}
                 Progress::Step { object, op, state, message, .. } => {
                     let (mark, word) = match state {
                         StepState::Working => (Mark::Working, format!("{op} …")),
@@ -96,19 +95,27 @@ impl Daemon {
                     };
                     board.show(&object, mark, &word, &message);
                 }
-                Progress::Waiting { object, message } => {
-                    board.show(&object, Mark::Working, "Waiting", &message);
+                Progress::LeftAlone { object, message } => {
+                    warn(&format!("{}: {object}: {message}", self.stack));
                 }
                 Progress::Finished { changed } => {
                     let changes = count(changed as usize, "change");
                     print(&format!("{}: ready; {changes} (by the daemon)\n", self.stack))?;
                 }
-                Progress::Failed { message, .. } => {
-                    outcome = Err(CliError::Failed(format!("{}: {message}", self.stack)));
+                Progress::Failed { reason, message } => {
+                    outcome = Err(self.failed(&reason, &message));
                 }
             }
         }
         board.close();
         outcome
+    }
+
+    fn failed(&self, reason: &str, message: &str) -> CliError {
+        let message = format!("{}: {message}", self.stack);
+        match reason {
+            reason::UNKNOWN_SERVICE => CliError::Usage(message),
+            _ => CliError::Failed(message),
+        }
     }
 }

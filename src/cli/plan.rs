@@ -4,11 +4,12 @@ use serde::Serialize;
 
 use super::args::{PlanArgs, PlanOutput};
 use super::error::{CliError, Exit, printable};
+use super::goal;
 use super::look::{Look, look};
 use super::output::{count, print};
 use super::resolved::Resolved;
-use super::{goal, verdict};
 use crate::clock::SystemClock;
+use crate::controller::verdict;
 use crate::controller::worker::Goal;
 use crate::engine::Tier;
 use crate::plan::{Memory, Plan, Report, Resource, Standing};

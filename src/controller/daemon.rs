@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -115,7 +115,7 @@ pub async fn run(
         sources: Mutex::default(),
         claims: watch::channel(Claims::new(stacks.iter().map(|s| s.name.clone()))).0,
     });
-    let taps: command::Taps = Arc::default();
+    let kept: command::Stacks = Arc::default();
     for source in stacks {
         let name = source.name.clone();
         let known = match journal.source(&name).await {
@@ -126,6 +126,9 @@ pub async fn run(
             }
         };
         let (follower, following) = Follower::new(source, Arc::clone(&clock), known);
+        let (tap, taps) = watch::channel(None);
+        let entry = command::Kept { following: following.clone(), tap: taps };
+        kept.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), entry);
         tasks.spawn(follower.run(stop.clone()));
         let keeper = Keeper {
             name,
@@ -134,11 +137,12 @@ pub async fn run(
             observer: handle.clone(),
             journal: journal.clone(),
             board: Arc::clone(&board),
-            taps: Arc::clone(&taps),
+            tap,
         };
         tasks.spawn(keeper.run(stop.clone()));
     }
-    tasks.spawn(command::serve(inbox, taps, handle, stop.clone()));
+    let desk = command::Desk { stacks: kept, observer: handle, clock };
+    tasks.spawn(command::serve(inbox, desk, stop.clone()));
     while tasks.join_next().await.is_some() {}
     stop.cancelled().await;
     observing.cancel();

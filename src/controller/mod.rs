@@ -3,6 +3,7 @@
 pub mod changes;
 pub mod claims;
 pub mod command;
+pub mod course;
 pub mod daemon;
 pub mod deaths;
 pub mod keeper;
@@ -13,6 +14,7 @@ pub mod publish;
 pub mod recall;
 pub mod recording;
 pub mod snapshot;
+pub mod verdict;
 pub mod watch;
 pub mod worker;
 

@@ -5,6 +5,7 @@ mod diagnostics;
 mod files;
 mod host_path;
 pub mod order;
+pub mod scope;
 pub mod source;
 mod validate;
 

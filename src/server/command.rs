@@ -90,13 +90,6 @@ impl Reporter {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Progress {
-    /// A plan was made.
-    Planned {
-        /// Number of steps.
-        steps: u32,
-        /// The plan as `homeostat plan` prints it.
-        text: String,
-    },
     /// A step moved on.
     Step {
         /// Its number.
@@ -110,11 +103,11 @@ pub enum Progress {
         /// For people; empty when there is nothing to say.
         message: String,
     },
-    /// Something waits.
-    Waiting {
-        /// What waits.
+    /// Something is left as it is, on purpose.
+    LeftAlone {
+        /// What.
         object: String,
-        /// For what.
+        /// Why.
         message: String,
     },
     /// Everything is as the files say and ready.
@@ -129,6 +122,14 @@ pub enum Progress {
         /// For people, with the mend.
         message: String,
     },
+}
+
+/// Reasons of [`Progress::Failed`] that callers act upon.
+pub mod reason {
+    /// The daemon keeps no such stack any more.
+    pub const NOT_FOUND: &str = "NotFound";
+    /// The project has no such service.
+    pub const UNKNOWN_SERVICE: &str = "UnknownService";
 }
 
 /// Where a step is.

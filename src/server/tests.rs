@@ -343,8 +343,10 @@ async fn a_command_reaches_the_controller_and_its_progress_comes_back() {
         request.command,
         Command::Apply { stack: "bot".into(), services: vec!["valkey".into()] }
     );
-    let waiting =
-        |n: usize| Progress::Waiting { object: "service/valkey/1".into(), message: n.to_string() };
+    let waiting = |n: usize| Progress::LeftAlone {
+        object: "service/valkey/1".into(),
+        message: n.to_string(),
+    };
     // More than the stream holds: lines in between may go, the result never.
     for n in 0..5_000 {
         assert!(request.progress.report(waiting(n)));

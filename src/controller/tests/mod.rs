@@ -3,6 +3,7 @@
 //! An hour passes at once, and every run with the same seed is the same.
 
 mod chaos;
+mod command;
 mod matrix;
 mod storms;
 
@@ -17,7 +18,7 @@ use tokio::time::sleep;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::meter::{Meter, Uncounted};
-use super::observer::{Observer, RESYNC};
+use super::observer::{Handle, Observer, RESYNC};
 use super::worker::{Goal, Parts, Tap, View, Worker};
 use crate::compose::{self, LoadOptions};
 use crate::desired::{Desired, Policy, ServiceTraits};
@@ -98,6 +99,7 @@ struct Scene {
     sim: Arc<SimEngine>,
     goal: watch::Sender<Option<Goal>>,
     tap: Tap,
+    observer: Handle,
     errors: Arc<Errors>,
     worker: tokio::task::JoinHandle<()>,
     _stop: DropGuard,
@@ -126,7 +128,7 @@ impl Scene {
         let errors = Arc::new(Errors::default());
         let (worker, tap) = Worker::new(Parts {
             engine,
-            observer: handle,
+            observer: handle.clone(),
             clock,
             metrics: Arc::clone(&errors) as Arc<_>,
             recorder: Arc::new(Seen::default()),
@@ -150,7 +152,7 @@ impl Scene {
         }
         tokio::spawn(observer.run(stop.clone()));
         let worker = tokio::spawn(worker.run(stop.clone()));
-        Self { sim, goal, tap, errors, worker, _stop: stop.drop_guard() }
+        Self { sim, goal, tap, observer: handle, errors, worker, _stop: stop.drop_guard() }
     }
 
     fn view(&self) -> View {
