@@ -35,13 +35,14 @@ use crate::shutdown;
 /// # Errors
 /// Wrong files, an engine that fails, or services that don't become ready.
 pub async fn run(options: &Resolved, args: &ApplyArgs) -> Result<Exit, CliError> {
-    let goal = goal::load(options, &args.services)?.goal;
-    let engine = options.engine(Tier::Reconcile)?;
+    let meant = goal::load(options, &args.services)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let begun = clock.now().mono;
-    if let Some(daemon) = daemon::of(options, &goal.desired.project.name).await? {
+    if let Some(daemon) = daemon::of(options, &meant).await? {
         return daemon.apply(&args.services, args.timeout.get()).await;
     }
+    let goal = meant.goal;
+    let engine = options.engine(Tier::Reconcile)?;
     let seen = look(&engine, &*clock, &goal, &Memory::default()).await?;
     let over = seen.plan.is_empty() && verdict::settled(&seen.report, &goal.scope);
     if over {

@@ -6,7 +6,7 @@ use super::error::{CliError, tell};
 use super::resolved::Resolved;
 use crate::controller::worker::Goal;
 use crate::desired::scope::scope;
-use crate::desired::source::{Environment, Flags, Request, find};
+use crate::desired::source::{Environment, Flags, Request, Source, find};
 use crate::plan::Scope;
 
 /// Generation of a state that is loaded once.
@@ -37,6 +37,8 @@ pub struct Meant {
     pub name: String,
     /// What it should look like.
     pub goal: Goal,
+    /// Its files.
+    pub source: Source,
 }
 
 /// Loads the one stack that is meant and limits it to these services and what they depend on.
@@ -45,16 +47,19 @@ pub struct Meant {
 /// # Errors
 /// Everything that is wrong with the files, several stacks, or a service that isn't there.
 pub fn load(options: &Resolved, services: &[String]) -> Result<Meant, CliError> {
-    let found = find(&request(options, None, true))?;
+    let mut found = find(&request(options, None, true))?;
     for finding in &found.findings {
         tell(finding);
     }
-    let [source] = &found.sources[..] else {
-        let names: Vec<&str> = found.sources.iter().map(|s| s.name.as_str()).collect();
-        return Err(CliError::Usage(format!(
-            "several stacks are here: {}; name the file of one with -f",
-            names.join(", ")
-        )));
+    let source = match (found.sources.pop(), &found.sources[..]) {
+        (Some(source), []) => source,
+        (last, others) => {
+            let names: Vec<&str> = others.iter().chain(&last).map(|s| s.name.as_str()).collect();
+            return Err(CliError::Usage(format!(
+                "several stacks are here: {}; name the file of one with -f",
+                names.join(", ")
+            )));
+        }
     };
     let loaded = source.load(ONLY)?;
     for warning in &loaded.warnings {
@@ -62,5 +67,5 @@ pub fn load(options: &Resolved, services: &[String]) -> Result<Meant, CliError> 
     }
     let mut goal = loaded.goal;
     goal.scope = scope(&goal.desired.project, services)?;
-    Ok(Meant { name: source.name.clone(), goal })
+    Ok(Meant { name: source.name.clone(), goal, source })
 }

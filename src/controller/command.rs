@@ -8,19 +8,24 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::answer::answer;
 use super::course::{Course, End};
 use super::observer::{Handle, Link};
 use super::snapshot::Dirty;
-use super::watch::Following;
+use super::watch::{Following, SourceStatus};
 use super::worker::{Goal, Phase, Progress as Progressed, Tap, View, Wish};
 use crate::clock::Clock;
+use crate::desired::digest::{Digests, differing, digests};
 use crate::desired::scope::scope;
 use crate::execute::StepResult;
 use crate::plan::{Scope, Standing};
-use crate::server::{Command, Progress, Reporter, Request, StepState, reason};
+use crate::server::{Command, Progress, Reporter, Request, StepState, Wanted, reason};
 
 /// How long a stack that begins just now may take until its loop runs.
 const BEGINS_WITHIN: Duration = Duration::from_secs(5);
+
+/// Differing parts that are named.
+const MOST_PARTS: usize = 10;
 
 /// How a command reaches a stack.
 #[derive(Clone)]
@@ -43,6 +48,8 @@ pub struct Desk {
     pub observer: Handle,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// The engine's address.
+    pub endpoint: String,
 }
 
 /// Serves commands until `stop`, each in its own task.
@@ -89,6 +96,21 @@ struct Fresh {
     scope: Scope,
 }
 
+impl Fresh {
+    /// How the scope stands, planned for this goal or a later one.
+    async fn view(&self) -> Result<View, Refusal> {
+        let mut views = self.tap.views.clone();
+        loop {
+            views.mark_unchanged();
+            let view = look(&self.tap, &self.scope).await?;
+            if view.link == Link::Live && view.generation >= self.goal.desired.generation {
+                return Ok(view);
+            }
+            views.changed().await.map_err(|_| over())?;
+        }
+    }
+}
+
 impl Desk {
     /// The result; `None` when the caller has left.
     async fn carry_out(
@@ -97,26 +119,39 @@ impl Desk {
         progress: &Reporter,
     ) -> Result<Option<Progress>, Refusal> {
         match command {
-            Command::Apply { stack, services } => {
-                let fresh = self.fresh(&stack, &services).await?;
+            Command::Apply { stack, wanted } => {
+                let fresh = self.fresh(&stack, &wanted).await?;
                 self.converge(fresh, progress).await
             }
             Command::Reconcile { stack } => {
-                let fresh = self.fresh(&stack, &[]).await?;
+                let fresh = self.fresh(&stack, &Wanted::default()).await?;
                 self.converge(fresh, progress).await
+            }
+            Command::Plan { stack, wanted } => {
+                let fresh = self.fresh(&stack, &wanted).await?;
+                let view = fresh.view().await?;
+                let project = &fresh.goal.desired.project.name;
+                let answer =
+                    answer(project, &self.endpoint, &fresh.scope, &view.plan, &view.report);
+                Ok(Some(Progress::Planned(Box::new(answer))))
             }
         }
     }
 
-    /// Looks again at the stack's engine.
-    async fn fresh(&self, stack: &str, services: &[String]) -> Result<Fresh, Refusal> {
+    /// Looks again at the stack's files and at the engine, so that what was just edited counts.
+    async fn fresh(&self, stack: &str, wanted: &Wanted) -> Result<Fresh, Refusal> {
         let kept = self.kept(stack).ok_or_else(|| {
             let mend = "`homeostat get stacks` lists what runs here";
             refusal(reason::NOT_FOUND, format!("no stack {stack} is kept here any more; {mend}"))
         })?;
+        kept.following.refresh().await;
+        usable(&kept.following.status.borrow())?;
         let goal = kept.following.goal.borrow().clone();
         let goal = goal.ok_or_else(|| refusal("Loading", "the files are not loaded yet"))?;
-        let scope = scope(&goal.desired.project, services)
+        if let Some(theirs) = &wanted.project {
+            same(&digests(&goal.desired.project), theirs)?;
+        }
+        let scope = scope(&goal.desired.project, &wanted.services)
             .map_err(|unknown| refusal(reason::UNKNOWN_SERVICE, unknown.to_string()))?;
         let tap = self.running(kept.tap).await?;
         self.observer.refresh(Dirty::everything()).await;
@@ -206,6 +241,28 @@ impl Desk {
             }
         }
     }
+}
+
+/// Refuses while the daemon can't use the files: what it does then isn't what they say.
+fn usable(status: &SourceStatus) -> Result<(), Refusal> {
+    let Some(error) = &status.error else { return Ok(()) };
+    let message = format!("the daemon can't use the files and keeps what it read before: {error}");
+    Err(refusal(reason::SOURCE_INVALID, message))
+}
+
+/// Refuses when the caller means another project than ours, naming the parts that differ.
+fn same(ours: &Digests, theirs: &Digests) -> Result<(), Refusal> {
+    let mut parts = differing(ours, theirs);
+    if parts.is_empty() {
+        return Ok(());
+    }
+    let more = parts.len().saturating_sub(MOST_PARTS);
+    parts.truncate(MOST_PARTS);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let parts = parts.join(", ");
+    let message =
+        format!("the daemon keeps another project than this command means: {parts}{more}");
+    Err(refusal(reason::PROJECT_DIFFERS, message))
 }
 
 /// How the scope stands by facts that are true.

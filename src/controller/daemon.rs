@@ -16,6 +16,7 @@ use super::observer::Observer;
 use super::watch::Follower;
 use crate::api::status::Publisher;
 use crate::clock::{Clock, SystemClock};
+use crate::desired::shell;
 use crate::desired::source::Source;
 use crate::engine::DynEngine;
 use crate::metrics::engine::Counted;
@@ -125,6 +126,7 @@ pub async fn run(
                 None
             }
         };
+        warn_of_unheard(&source);
         let (follower, following) = Follower::new(source, Arc::clone(&clock), known);
         let (tap, taps) = watch::channel(None);
         let entry = command::Kept { following: following.clone(), tap: taps };
@@ -141,7 +143,8 @@ pub async fn run(
         };
         tasks.spawn(keeper.run(stop.clone()));
     }
-    let desk = command::Desk { stacks: kept, observer: handle, clock };
+    let endpoint = engine.endpoint();
+    let desk = command::Desk { stacks: kept, observer: handle, clock, endpoint };
     tasks.spawn(command::serve(inbox, desk, stop.clone()));
     while tasks.join_next().await.is_some() {}
     stop.cancelled().await;
@@ -154,4 +157,18 @@ pub async fn run(
     let closed = tokio::task::spawn_blocking(move || keeper.join());
     let _ = tokio::time::timeout(Duration::from_secs(1), closed).await;
     Ok(())
+}
+
+/// Whoever starts a daemon from a shell expects what that shell's `docker compose` would do.
+fn warn_of_unheard(source: &Source) {
+    let source = source.clone();
+    tokio::task::spawn_blocking(move || {
+        let names = shell::unheard(&source).join(", ");
+        if !names.is_empty() {
+            tracing::warn!(
+                stack = %source.name,
+                "the daemon doesn't use the variables of its environment, and these would change the project: {names}; put them into .env or spec.source.env, or start it with --inherit-env"
+            );
+        }
+    });
 }

@@ -1,5 +1,6 @@
 //! The only loop: observe, plan, execute, again.
 
+pub mod answer;
 pub mod changes;
 pub mod claims;
 pub mod command;

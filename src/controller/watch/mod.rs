@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::debounce::Debounce;
@@ -68,6 +68,18 @@ pub struct Following {
     pub goal: watch::Receiver<Option<Goal>>,
     /// How the files stand.
     pub status: watch::Receiver<SourceStatus>,
+    /// Requests to load now, answered once that is done.
+    pub requests: mpsc::Sender<oneshot::Sender<()>>,
+}
+
+impl Following {
+    /// Loads now, whatever the watch knows yet; ends when goal and status say what came of it.
+    pub async fn refresh(&self) {
+        let (done, answer) = oneshot::channel();
+        if self.requests.send(done).await.is_ok() {
+            let _ = answer.await;
+        }
+    }
 }
 
 /// Turns a source's files into goals.
@@ -80,6 +92,7 @@ pub struct Follower {
     files: Vec<PathBuf>,
     goal: watch::Sender<Option<Goal>>,
     status: watch::Sender<SourceStatus>,
+    requests: mpsc::Receiver<oneshot::Sender<()>>,
     poll_only: bool,
 }
 
@@ -93,6 +106,7 @@ impl Follower {
     ) -> (Self, Following) {
         let (goal, goals) = watch::channel(None);
         let (status, statuses) = watch::channel(SourceStatus::default());
+        let (request, requests) = mpsc::channel(16);
         let (generation, fingerprint) = known.unzip();
         let follower = Self {
             source: Arc::new(source),
@@ -102,9 +116,10 @@ impl Follower {
             files: Vec::new(),
             goal,
             status,
+            requests,
             poll_only: false,
         };
-        (follower, Following { goal: goals, status: statuses })
+        (follower, Following { goal: goals, status: statuses, requests: request })
     }
 
     /// Looks every 5 seconds instead of asking the kernel, for file systems that tell nothing.
@@ -130,6 +145,16 @@ impl Follower {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
+                Some(done) = self.requests.recv() => {
+                    let mut waiting = vec![done];
+                    while let Ok(more) = self.requests.try_recv() {
+                        waiting.push(more);
+                    }
+                    self.reload(&mut folders, &stop).await;
+                    for done in waiting {
+                        let _ = done.send(());
+                    }
+                }
                 Some(()) = changes.recv() => debounce.note(self.clock.now().mono),
                 () = tokio::time::sleep(pause) => {
                     if debounce.due().is_none() && folders.poll() {

@@ -171,6 +171,21 @@ async fn without_the_kernels_help_edits_are_found_by_looking() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_asks_finds_an_edit_that_nobody_has_noticed_yet() {
+    // Looks every five seconds only.
+    let run = Run::start(true, None).await;
+    for n in 2..5 {
+        write(&run.folder, "compose.yaml", &compose(&format!("web:{n}")));
+        run.following.refresh().await;
+        assert_eq!(run.image(), format!("web:{n}"));
+        assert_eq!(run.following.status.borrow().generation, n);
+    }
+    write(&run.folder, "compose.yaml", "services: [");
+    run.following.refresh().await;
+    assert!(run.following.status.borrow().error.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_alone_begins_no_generation() {
     let known = {
         let run = Run::start(false, None).await;
