@@ -7,6 +7,7 @@
 
 mod debounce;
 mod folders;
+mod roster;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::debounce::Debounce;
 use self::folders::FolderWatch;
+pub use self::roster::{MOST_STACKS, Roster};
 use super::publish::SourceView;
 use super::worker::Goal;
 use crate::api::diagnostic::Diagnostic;
