@@ -437,6 +437,11 @@ impl Worker {
         if let (true, Resource::Slot(slot)) = (learned, &step.resource) {
             self.parts.recorder.backoff(slot, self.memory.backoff.get(slot), now);
         }
+        if let (StepResult::Done(_), Op::Create { slot, .. }) = (&result, &step.op)
+            && let Some(hash) = self.memory.applied.get(&slot.service)
+        {
+            self.parts.recorder.applied(slot, hash);
+        }
         announce(&self.progress, step, Phase::Ended(result, took));
     }
 

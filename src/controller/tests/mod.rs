@@ -5,6 +5,7 @@
 mod chaos;
 mod command;
 mod matrix;
+mod recall;
 mod storms;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -69,6 +70,7 @@ fn goal_with(
 #[derive(Default)]
 struct Seen {
     begun: Mutex<Vec<String>>,
+    applied: Mutex<Vec<(String, String)>>,
 }
 
 impl Recorder for Seen {
@@ -79,6 +81,11 @@ impl Recorder for Seen {
 
     fn end<'a>(&'a self, _: Option<i64>, _: &'a Step, _: &'a StepResult) -> BoxFuture<'a, ()> {
         async {}.boxed()
+    }
+
+    fn applied(&self, slot: &Slot, hash: &str) {
+        let slot = format!("{}/{slot}", slot.project);
+        self.applied.lock().expect("no panic").push((slot, hash.to_owned()));
     }
 }
 
@@ -116,6 +123,15 @@ impl Scene {
     }
 
     fn with_memory(sim: Arc<SimEngine>, goal: Goal, memory: Memory) -> Self {
+        Self::recorded(sim, goal, memory, Arc::new(Seen::default()))
+    }
+
+    fn recorded(
+        sim: Arc<SimEngine>,
+        goal: Goal,
+        memory: Memory,
+        recorder: Arc<dyn Recorder>,
+    ) -> Self {
         let engine: DynEngine = Arc::clone(&sim) as DynEngine;
         let clock = sim.clock();
         let stop = CancellationToken::new();
@@ -131,7 +147,7 @@ impl Scene {
             observer: handle.clone(),
             clock,
             metrics: Arc::clone(&errors) as Arc<_>,
-            recorder: Arc::new(Seen::default()),
+            recorder,
             memory,
             goal: goals,
         });
