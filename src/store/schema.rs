@@ -17,7 +17,6 @@ pub(super) const APPLICATION_ID: i64 = 0x686f_6d73;
 // a power cut may lose the last ones, and the engine is then the truth anyway.
 const SETTINGS: &str = "
     PRAGMA journal_mode = WAL;
-    PRAGMA synchronous = NORMAL;
     PRAGMA foreign_keys = ON;
     PRAGMA cache_size = -128;
     PRAGMA mmap_size = 0;
@@ -137,6 +136,10 @@ pub(super) fn prepare(mut db: Connection, path: &Path) -> Result<Connection, Jou
         }
         _ => return Err(JournalError::Corrupt { reason: "not a journal of homeostat".into() }),
     }
+    // Until the tables are there, nothing is lost by a power cut: they are made without waiting
+    // for the disk.
+    let fresh = (application, version) == (0, 0);
+    db.pragma_update(None, "synchronous", if fresh { "OFF" } else { "NORMAL" })?;
     db.execute_batch(SETTINGS)?;
     // Another process may make the tables at the same moment: look again inside the write lock.
     let tx = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
@@ -154,6 +157,7 @@ pub(super) fn prepare(mut db: Connection, path: &Path) -> Result<Connection, Jou
         tx.pragma_update(None, "user_version", SCHEMA_VERSION)?;
     }
     tx.commit()?;
+    db.pragma_update(None, "synchronous", "NORMAL")?;
     Ok(db)
 }
 
@@ -175,6 +179,20 @@ fn is_empty(db: &Connection) -> rusqlite::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_new_journal_is_as_durable_as_an_old_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("journal.db");
+        for _ in 0..2 {
+            let db = prepare(Connection::open(&path).expect("opens"), &path).expect("prepares");
+            let read = |name: &str| -> String {
+                let sql = format!("SELECT CAST({name} AS TEXT) FROM pragma_{name}");
+                db.query_row(&sql, [], |row| row.get(0)).expect("reads")
+            };
+            assert_eq!((read("synchronous"), read("journal_mode")), ("1".into(), "wal".into()));
+        }
+    }
 
     #[test]
     fn a_journal_of_version_1_is_brought_up_with_what_it_holds() {
