@@ -46,7 +46,9 @@ impl Shown {
         match &progress.phase {
             Phase::Started => {
                 self.busy.insert(progress.resource.clone());
-                self.board.show(&label, Mark::Working, doing, "");
+                // Nobody wonders why something is started for the first time.
+                let why = if self.course.again(&progress.resource) { &progress.cause } else { "" };
+                self.board.show(&label, Mark::Working, doing, why);
             }
             Phase::Pulling(status, current, total) => {
                 let message = match (current, total) {
@@ -77,6 +79,10 @@ impl Shown {
             let resource = Resource::Slot(slot.clone());
             // While a step works on it, the step is what there is to see.
             if self.busy.contains(&resource) {
+                continue;
+            }
+            // One that goes up and down is ready once it stays up.
+            if self.course.again(&resource) && !self.course.is_quiet(self.clock.now().mono) {
                 continue;
             }
             let before = self.slots.insert(slot.clone(), report.status);

@@ -87,9 +87,14 @@ impl Course {
         true
     }
 
-    /// How often this was started.
-    pub fn starts(&self, resource: &Resource) -> u32 {
-        self.starts.get(resource).copied().unwrap_or(0)
+    /// Whether this was started more than once.
+    pub fn again(&self, resource: &Resource) -> bool {
+        self.starts.get(resource).is_some_and(|starts| *starts > 1)
+    }
+
+    /// Whether nothing was started again lately: what is ready may be called so.
+    pub fn is_quiet(&self, now: Mono) -> bool {
+        self.last_again.is_none_or(|end| now.since(end) >= QUIET)
     }
 
     fn started(&mut self, progress: &Progress, now: Mono) {
@@ -116,9 +121,7 @@ impl Course {
             return Some(End::Stuck);
         }
         match verdict::judge(view, &self.scope) {
-            Verdict::Settled if self.last_again.is_none_or(|end| now.since(end) >= QUIET) => {
-                return Some(End::Settled);
-            }
+            Verdict::Settled if self.is_quiet(now) => return Some(End::Settled),
             Verdict::Settled | Verdict::Working => self.stuck_since = None,
             Verdict::Stuck => {
                 let since = *self.stuck_since.get_or_insert(now);
@@ -204,6 +207,7 @@ mod tests {
         course.step(&start("web"), at(0));
         course.step(&start("web"), at(1));
         assert_eq!(course.turn(&ready("web"), at(2)), None);
+        assert!(course.again(&Resource::Slot(slot("web"))) && !course.is_quiet(at(2)));
         assert_eq!(course.turn(&ready("web"), at(1).after(QUIET)), Some(End::Settled));
         for _ in 2..MOST_STARTS {
             course.step(&start("web"), at(3));
