@@ -3,6 +3,7 @@
 pub mod diagnostic;
 pub mod document;
 pub mod meta;
+pub mod plan;
 pub mod quantity;
 pub mod stack;
 pub mod status;

@@ -4,7 +4,6 @@
 //! journal nor the loop is started. Otherwise the same loop as the daemon's runs until it is
 //! settled.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,36 +19,30 @@ use super::look::look;
 use super::output::{count, print};
 use super::resolved::Resolved;
 use super::shown::Shown;
-use super::verdict::{self, Verdict};
 use super::{daemon, goal};
 use crate::clock::{Clock, SystemClock};
+use crate::controller::course::End;
 use crate::controller::meter::Uncounted;
 use crate::controller::observer::{Observer, RESYNC};
-use crate::controller::worker::{Goal, Parts, Progress, Tap, View, Worker};
+use crate::controller::verdict;
+use crate::controller::worker::{Goal, Parts, Progress, Tap, Worker};
 use crate::engine::{DynEngine, Tier};
-use crate::plan::recovery::SUSTAINED;
-use crate::plan::{Memory, Resource, Standing};
+use crate::plan::{Memory, Standing};
 use crate::shutdown;
-
-/// A stuck loop gets this long to become unstuck by itself.
-const GRACE: Duration = Duration::from_secs(2);
-/// A service that ended meanwhile must stay up this long before it counts as ready.
-const QUIET: Duration = SUSTAINED;
-/// A service that had to be started so often isn't waited for any longer.
-const MOST_STARTS: u32 = 6;
 
 /// Runs the verb.
 ///
 /// # Errors
 /// Wrong files, an engine that fails, or services that don't become ready.
 pub async fn run(options: &Resolved, args: &ApplyArgs) -> Result<Exit, CliError> {
-    let goal = goal::load(options, &args.services)?.goal;
-    let engine = options.engine(Tier::Reconcile)?;
+    let meant = goal::load(options, &args.services)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let begun = clock.now().mono;
-    if let Some(daemon) = daemon::of(options, &goal.desired.project.name).await? {
+    if let Some(daemon) = daemon::of(options, &meant).await? {
         return daemon.apply(&args.services, args.timeout.get()).await;
     }
+    let goal = meant.goal;
+    let engine = options.engine(Tier::Reconcile)?;
     let seen = look(&engine, &*clock, &goal, &Memory::default()).await?;
     let over = seen.plan.is_empty() && verdict::settled(&seen.report, &goal.scope);
     if over {
@@ -130,8 +123,8 @@ impl Convergence {
         limit: Duration,
         stop: &CancellationToken,
     ) -> Result<usize, CliError> {
-        let mut shown = Shown::new(Arc::clone(clock), Arc::clone(&goal.desired.project));
-        let outcome = self.watch(goal, &mut shown, clock, limit, stop).await;
+        let mut shown = Shown::new(Arc::clone(clock), goal);
+        let outcome = self.watch(&mut shown, clock, limit, stop).await;
         // What has begun ends; nothing new begins.
         self.stop.cancel();
         let last = async {
@@ -148,26 +141,26 @@ impl Convergence {
         }
         self.observing.cancel();
         let _ = self.observer.await;
-        let changed = shown.changed;
-        shown.board.close();
+        let Shown { board, course, .. } = shown;
+        board.close();
         let view = self.tap.views.borrow().clone();
+        let unready = |what: &str| {
+            let why = course.unready(what, &view);
+            CliError::Failed(format!("{}: {why}", goal.desired.project.name))
+        };
         match outcome {
-            Over::Settled => {
+            Over::Ended(End::Settled) => {
                 tell_left_alone(goal, &view.report);
-                Ok(changed)
+                Ok(course.changed)
             }
+            Over::Ended(End::Stuck) => Err(unready("can't go on")),
             Over::Interrupted => Err(CliError::Interrupted),
-            Over::Stuck => Err(unready("can't go on", goal, &view, &shown.failures)),
-            Over::TimedOut => {
-                let what = format!("not ready after {}", plain(limit));
-                Err(unready(&what, goal, &view, &shown.failures))
-            }
+            Over::TimedOut => Err(unready(&format!("not ready after {}", plain(limit)))),
         }
     }
 
     async fn watch(
         &mut self,
-        goal: &Goal,
         shown: &mut Shown,
         clock: &Arc<dyn Clock>,
         limit: Duration,
@@ -175,51 +168,34 @@ impl Convergence {
     ) -> Over {
         let deadline = tokio::time::sleep(limit);
         tokio::pin!(deadline);
-        let mut stuck_since = None;
         loop {
-            let soon = stuck_since.is_some() || shown.last_again.is_some();
-            let recheck = if soon { GRACE / 2 } else { Duration::from_secs(30) };
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Over::Interrupted,
                 progress = self.progress.recv() => match progress {
                     Ok(progress) => {
                         // What made the step possible was published before it began.
-                        shown.view(&self.tap.views.borrow_and_update().clone(), goal);
+                        shown.view(&self.tap.views.borrow_and_update().clone());
                         shown.step(&progress);
                     }
                     Err(RecvError::Lagged(_)) => {}
-                    Err(RecvError::Closed) => return Over::Stuck,
+                    Err(RecvError::Closed) => return Over::Ended(End::Stuck),
                 },
                 Ok(()) = self.tap.views.changed() => {}
                 () = &mut deadline => return Over::TimedOut,
-                () = tokio::time::sleep(recheck) => {}
+                () = tokio::time::sleep(shown.course.recheck()) => {}
             }
             let view = self.tap.views.borrow_and_update().clone();
-            shown.view(&view, goal);
-            let now = clock.now().mono;
-            if shown.starts.values().any(|starts| *starts >= MOST_STARTS) {
-                return Over::Stuck;
-            }
-            match verdict::judge(&view, &goal.scope) {
-                Verdict::Settled if shown.last_again.is_none_or(|end| now.since(end) >= QUIET) => {
-                    return Over::Settled;
-                }
-                Verdict::Settled | Verdict::Working => stuck_since = None,
-                Verdict::Stuck => {
-                    let since = *stuck_since.get_or_insert(now);
-                    if now.since(since) >= GRACE {
-                        return Over::Stuck;
-                    }
-                }
+            shown.view(&view);
+            if let Some(end) = shown.course.turn(&view, clock.now().mono) {
+                return Over::Ended(end);
             }
         }
     }
 }
 
 enum Over {
-    Settled,
-    Stuck,
+    Ended(End),
     TimedOut,
     Interrupted,
 }
@@ -241,23 +217,4 @@ fn tell_left_alone(goal: &Goal, report: &crate::plan::Report) {
             super::error::warn(&what);
         }
     }
-}
-
-fn unready(
-    what: &str,
-    goal: &Goal,
-    view: &View,
-    failures: &BTreeMap<Resource, String>,
-) -> CliError {
-    let mut message = format!("{}: {what}", goal.desired.project.name);
-    for reason in verdict::reasons(view, &goal.scope) {
-        message.push_str("\n  ");
-        message.push_str(&reason);
-    }
-    for (resource, failure) in failures {
-        if !message.contains(failure.as_str()) {
-            message.push_str(&format!("\n  {resource}: {failure}"));
-        }
-    }
-    CliError::Failed(message)
 }

@@ -7,10 +7,10 @@ use std::path::Path;
 
 use super::args::{ConfigArgs, ConfigFormat};
 use super::error::{CliError, Exit, warn};
-use super::goal;
 use super::output::print;
 use super::resolved::Resolved;
 use crate::compose::{self, LoadOptions, Project, config};
+use crate::desired::scope::known;
 
 /// Runs the verb. It needs no engine.
 ///
@@ -34,8 +34,9 @@ pub fn run(options: &Resolved, args: &ConfigArgs) -> Result<Exit, CliError> {
 fn text(project: &Project, args: &ConfigArgs) -> Result<String, CliError> {
     if let Some(services) = &args.hash {
         return config::hashes(project, services).ok_or_else(|| {
-            let unknown = services.split(',').find_map(|name| goal::known(project, name).err());
-            unknown.unwrap_or_else(|| CliError::Usage(format!("no services `{services}`")))
+            let unknown = services.split(',').find_map(|name| known(project, name).err());
+            let all = || CliError::Usage(format!("no services `{services}`"));
+            unknown.map_or_else(all, CliError::from)
         });
     }
     Ok(match args.format {

@@ -2,21 +2,27 @@
 
 use std::time::Duration;
 
-use super::error::{CliError, Exit};
+use super::error::{CliError, Exit, warn};
+use super::goal::Meant;
 use super::output::{count, print};
 use super::progress::{Board, Mark};
 use super::resolved::Resolved;
+use crate::api::plan::PlanAnswer;
 use crate::api::status::Status;
 use crate::clock::SystemClock;
-use crate::server::{ApplyRequest, Client, ClientError, Progress, StepState};
+use crate::desired::digest::digests;
+use crate::desired::shell;
+use crate::server::{Client, ClientError, Progress, StepState, Wanted, reason};
 
 /// How long a daemon may think about a question.
 const DEADLINE: Duration = Duration::from_secs(5);
 
 /// A daemon and the stack that is meant.
-pub struct Daemon {
+pub struct Daemon<'a> {
     client: Client,
     stack: String,
+    options: &'a Resolved,
+    meant: &'a Meant,
 }
 
 impl From<ClientError> for CliError {
@@ -56,14 +62,18 @@ pub async fn connect_within(
 ///
 /// # Errors
 /// As [`connect`], or it doesn't answer.
-pub async fn of(options: &Resolved, project: &str) -> Result<Option<Daemon>, CliError> {
+pub async fn of<'a>(
+    options: &'a Resolved,
+    meant: &'a Meant,
+) -> Result<Option<Daemon<'a>>, CliError> {
+    let project = &meant.goal.desired.project.name;
     let Some(client) = connect(options).await? else { return Ok(None) };
     let status: Status = client.get("/api/v1/status").await?;
-    let stack = status.stacks.into_iter().find(|stack| stack.project == project);
-    Ok(stack.map(|stack| Daemon { client, stack: stack.name }))
+    let stack = status.stacks.into_iter().find(|stack| stack.project == *project);
+    Ok(stack.map(|stack| Daemon { client, stack: stack.name, options, meant }))
 }
 
-impl Daemon {
+impl Daemon<'_> {
     /// Asks it to converge, and shows what it does.
     ///
     /// # Errors
@@ -79,14 +89,33 @@ impl Daemon {
         }
     }
 
+    /// Asks it what it would do.
+    ///
+    /// # Errors
+    /// It refuses or fails.
+    pub async fn plan(&self, services: &[String]) -> Result<PlanAnswer, CliError> {
+        let mut lines = self.client.plan(&self.stack, &self.wanted(services)).await?;
+        while let Some(line) = lines.next().await? {
+            match line {
+                Progress::Planned(answer) => return Ok(*answer),
+                Progress::Failed { reason, message } => return Err(self.failed(&reason, &message)),
+                _ => {}
+            }
+        }
+        Err(CliError::Failed(format!("{}: the daemon gave no plan", self.stack)))
+    }
+
+    fn wanted(&self, services: &[String]) -> Wanted {
+        let project = Some(digests(&self.meant.goal.desired.project));
+        Wanted { services: services.to_vec(), project }
+    }
+
     async fn follow(&self, services: &[String]) -> Result<Exit, CliError> {
-        let request = ApplyRequest { services: services.to_vec() };
-        let mut lines = self.client.apply(&self.stack, &request).await?;
+        let mut lines = self.client.apply(&self.stack, &self.wanted(services)).await?;
         let mut board = Board::new(std::sync::Arc::new(SystemClock::new()));
         let mut outcome = Ok(Exit::Well);
         while let Some(line) = lines.next().await? {
             match line {
-                Progress::Planned { .. } => {}
                 Progress::Step { object, op, state, message, .. } => {
                     let (mark, word) = match state {
                         StepState::Working => (Mark::Working, format!("{op} …")),
@@ -96,19 +125,67 @@ impl Daemon {
                     };
                     board.show(&object, mark, &word, &message);
                 }
-                Progress::Waiting { object, message } => {
-                    board.show(&object, Mark::Working, "Waiting", &message);
+                Progress::LeftAlone { object, message } => {
+                    warn(&format!("{}: {object}: {message}", self.stack));
                 }
                 Progress::Finished { changed } => {
                     let changes = count(changed as usize, "change");
                     print(&format!("{}: ready; {changes} (by the daemon)\n", self.stack))?;
                 }
-                Progress::Failed { message, .. } => {
-                    outcome = Err(CliError::Failed(format!("{}: {message}", self.stack)));
+                Progress::Planned(_) => {}
+                Progress::Failed { reason, message } => {
+                    outcome = Err(self.failed(&reason, &message));
                 }
             }
         }
         board.close();
         outcome
+    }
+
+    fn failed(&self, reason: &str, message: &str) -> CliError {
+        let message = format!("{}: {message}", self.stack);
+        match reason {
+            reason::UNKNOWN_SERVICE => CliError::Usage(message),
+            reason::PROJECT_DIFFERS => {
+                let mends = match self.mends() {
+                    mends if mends.is_empty() => {
+                        "\n  run the command in the daemon's folder and as its user".to_owned()
+                    }
+                    mends => mends,
+                };
+                CliError::Usage(message + &mends)
+            }
+            // A variable that only the shell has may be the one that the files require.
+            reason::SOURCE_INVALID => CliError::Failed(message + &self.mends()),
+            _ => CliError::Failed(message),
+        }
+    }
+
+    /// What this command line sees and the daemon may not, a line each, with the mend.
+    fn mends(&self) -> String {
+        let mut lines = String::new();
+        let variables = shell::matter(&self.meant.source).join(", ");
+        if !variables.is_empty() {
+            lines.push_str(&format!(
+                "\n  variables of this shell: {variables}; put them into .env or spec.source.env, or start the daemon with --inherit-env"
+            ));
+        }
+        let load = &self.options.load;
+        let flags: Vec<&str> = [
+            ("-f", !load.files.is_empty()),
+            ("--project-directory", load.project_directory.is_some()),
+            ("--env-file", !load.env_files.is_empty()),
+            ("--profile", !load.profiles.is_empty()),
+        ]
+        .into_iter()
+        .filter_map(|(flag, given)| given.then_some(flag))
+        .collect();
+        if !flags.is_empty() {
+            let flags = flags.join(", ");
+            lines.push_str(&format!(
+                "\n  flags of this command: {flags}; start the daemon with the same ones, or put them into spec.source.compose"
+            ));
+        }
+        lines
     }
 }

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use crate::api::diagnostic::{Diagnostic, Severity};
 use crate::compose::LoadError;
 use crate::desired::Diagnostics;
+use crate::desired::scope::UnknownService;
 use crate::engine::Fault;
 
 /// How a verb ended when it did its work.
@@ -73,6 +74,12 @@ impl CliError {
 impl From<Diagnostics> for CliError {
     fn from(diagnostics: Diagnostics) -> Self {
         Self::Input(diagnostics)
+    }
+}
+
+impl From<UnknownService> for CliError {
+    fn from(error: UnknownService) -> Self {
+        Self::Usage(error.to_string())
     }
 }
 

@@ -14,6 +14,7 @@ use super::resolved::Resolved;
 use crate::api::quantity::Duration;
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::controller::snapshot;
+use crate::desired::scope::known;
 use crate::engine::{Fault, LogChunk, LogOptions, Tier};
 use crate::observed::Container;
 
@@ -30,7 +31,7 @@ pub async fn run(options: &Resolved, args: &LogsArgs) -> Result<Exit, CliError> 
     let goal = goal::load(options, &[])?.goal;
     let project = &goal.desired.project;
     for service in &args.services {
-        goal::known(project, service)?;
+        known(project, service)?;
     }
     let clock = SystemClock::new();
     let wanted = LogOptions {

@@ -24,7 +24,6 @@ mod shown;
 mod status;
 mod table;
 mod validate;
-mod verdict;
 
 use std::io::Write;
 use std::process::ExitCode;

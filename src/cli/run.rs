@@ -25,7 +25,8 @@ pub async fn run(options: &Resolved, args: &RunArgs) -> Result<Exit, CliError> {
         return Err(CliError::Usage("--resync: at least 1s".into()));
     }
     let stop = shutdown::on_signals()?;
-    let found = find(&request(options, args.dir.as_deref(), args.inherit_env))?;
+    let request = request(options, args.dir.as_deref(), args.inherit_env);
+    let found = find(&request)?;
     for finding in &found.findings {
         tell(finding);
     }
@@ -38,7 +39,7 @@ pub async fn run(options: &Resolved, args: &RunArgs) -> Result<Exit, CliError> {
         metrics_listen: args.metrics_listen,
         resync,
     };
-    daemon::run(daemon, engine, found.sources, stop).await?;
+    daemon::run(daemon, engine, found.sources, request, stop).await?;
     Ok(Exit::Well)
 }
 

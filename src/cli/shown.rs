@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::progress::{Board, Mark, words};
-use super::verdict;
-use crate::clock::{Clock, Mono};
+use crate::clock::Clock;
 use crate::compose::Project;
 use crate::compose::translate::container_name;
+use crate::controller::course::Course;
+use crate::controller::verdict;
 use crate::controller::worker::{Goal, Phase, Progress, View};
 use crate::execute::StepResult;
 use crate::observed::Slot;
@@ -17,48 +18,37 @@ use crate::plan::{Resource, SlotStatus};
 pub struct Shown {
     /// The lines.
     pub board: Board,
-    project: Arc<Project>,
+    /// What is known of the run.
+    pub course: Course,
     slots: BTreeMap<Slot, SlotStatus>,
     /// What steps work on.
     busy: BTreeSet<Resource>,
-    /// Steps that changed something.
-    pub changed: usize,
-    /// How often each service was started.
-    pub starts: BTreeMap<Resource, u32>,
-    /// When one that had been started was last started again.
-    pub last_again: Option<Mono>,
     clock: Arc<dyn Clock>,
-    /// The last failure of each resource.
-    pub failures: BTreeMap<Resource, String>,
 }
 
 impl Shown {
     /// Nothing yet.
-    pub fn new(clock: Arc<dyn Clock>, project: Arc<Project>) -> Self {
+    pub fn new(clock: Arc<dyn Clock>, goal: &Goal) -> Self {
         Self {
             board: Board::new(Arc::clone(&clock)),
-            project,
+            course: Course::new(Arc::clone(&goal.desired.project), goal.scope.clone()),
             slots: BTreeMap::new(),
             busy: BTreeSet::new(),
-            changed: 0,
-            starts: BTreeMap::new(),
-            last_again: None,
             clock,
-            failures: BTreeMap::new(),
         }
     }
 
     /// Shows how far a step is.
     pub fn step(&mut self, progress: &Progress) {
-        let label = label(&self.project, &progress.resource);
+        self.course.step(progress, self.clock.now().mono);
+        let label = label(&self.course.project, &progress.resource);
         let (doing, done) = words(progress.action);
         match &progress.phase {
             Phase::Started => {
                 self.busy.insert(progress.resource.clone());
-                self.board.show(&label, Mark::Working, doing, "");
-                if matches!(progress.action, "start_container" | "restart_container") {
-                    self.started(progress);
-                }
+                // Nobody wonders why something is started for the first time.
+                let why = if self.course.again(&progress.resource) { &progress.cause } else { "" };
+                self.board.show(&label, Mark::Working, doing, why);
             }
             Phase::Pulling(status, current, total) => {
                 let message = match (current, total) {
@@ -69,18 +59,12 @@ impl Shown {
                 };
                 self.board.show(&label, Mark::Working, doing, &message);
             }
-            Phase::Ended(StepResult::Done(_), _) => {
-                self.changed += 1;
-                if self.starts.get(&progress.resource).is_none_or(|starts| *starts == 1) {
-                    self.failures.remove(&progress.resource);
-                }
-                self.board.show(&label, Mark::Done, done, "");
-            }
+            Phase::Ended(StepResult::Done(_), _) => self.board.show(&label, Mark::Done, done, ""),
             Phase::Ended(StepResult::Failed(error), _) => {
-                self.failed(&label, progress, error.to_string());
+                self.board.show(&label, Mark::Failed, "Error", &error.to_string());
             }
             Phase::Ended(StepResult::Unknown(fault), _) => {
-                self.failed(&label, progress, fault.to_string());
+                self.board.show(&label, Mark::Failed, "Error", &fault.to_string());
             }
             Phase::Ended(StepResult::Skipped(_), _) => {}
         }
@@ -89,31 +73,16 @@ impl Shown {
         }
     }
 
-    fn started(&mut self, progress: &Progress) {
-        let starts = self.starts.entry(progress.resource.clone()).or_default();
-        *starts += 1;
-        if *starts > 1 {
-            self.last_again = Some(self.clock.now().mono);
-            let logs = match &progress.resource {
-                Resource::Slot(slot) => format!("; see `homeostat logs {}`", slot.service),
-                _ => String::new(),
-            };
-            let again = format!("started {starts} times, the last time: {}{logs}", progress.cause);
-            self.failures.insert(progress.resource.clone(), again);
-        }
-    }
-
-    fn failed(&mut self, label: &str, progress: &Progress, error: String) {
-        self.board.show(label, Mark::Failed, "Error", &error);
-        self.failures.insert(progress.resource.clone(), format!("{}: {error}", progress.op));
-    }
-
     /// Shows services that became ready, and those that are waited for after a start.
-    pub fn view(&mut self, view: &View, goal: &Goal) {
-        for (slot, report) in verdict::in_scope(&view.report, &goal.scope) {
+    pub fn view(&mut self, view: &View) {
+        for (slot, report) in verdict::in_scope(&view.report, &self.course.scope) {
             let resource = Resource::Slot(slot.clone());
             // While a step works on it, the step is what there is to see.
             if self.busy.contains(&resource) {
+                continue;
+            }
+            // One that goes up and down is ready once it stays up.
+            if self.course.again(&resource) && !self.course.is_quiet(self.clock.now().mono) {
                 continue;
             }
             let before = self.slots.insert(slot.clone(), report.status);
@@ -129,7 +98,7 @@ impl Shown {
                 SlotStatus::Completed if before.is_some() => (Mark::Done, "Completed"),
                 _ => continue,
             };
-            let label = label(&self.project, &resource);
+            let label = label(&self.course.project, &resource);
             self.board.show(&label, mark, word, &report.message);
         }
     }

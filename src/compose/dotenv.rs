@@ -1,6 +1,6 @@
 //! Env files as Docker Compose reads them: quotes, escapes, `export`, comments, expansion.
 
-use super::interpolate::{Lookup, TemplateError, Variables, substitute};
+use super::interpolate::{Assignments, Lookup, TemplateError, substitute};
 
 /// A mistake in an env file: the line and what is wrong, without any value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,7 +11,7 @@ pub(super) struct EnvError {
 
 /// Parses an env file into `out`; later names win. Expansion asks `lookup`, then what the file
 /// has set so far.
-pub(super) fn parse(text: &str, out: &mut Variables, lookup: Lookup<'_>) -> Result<(), EnvError> {
+pub(super) fn parse(text: &str, out: &mut Assignments, lookup: Lookup<'_>) -> Result<(), EnvError> {
     let mut parser = Parser { rest: text.strip_prefix('\u{feff}').unwrap_or(text), line: 1 };
     while parser.skip_to_statement() {
         let (key, inherited) = parser.key()?;
@@ -30,7 +30,7 @@ pub(super) fn parse(text: &str, out: &mut Variables, lookup: Lookup<'_>) -> Resu
 /// Parses the `raw` format: `KEY=VALUE` lines taken literally.
 pub(super) fn parse_raw(
     text: &str,
-    out: &mut Variables,
+    out: &mut Assignments,
     lookup: Lookup<'_>,
 ) -> Result<(), EnvError> {
     for (index, line) in text.strip_prefix('\u{feff}').unwrap_or(text).lines().enumerate() {
@@ -131,7 +131,7 @@ impl<'a> Parser<'a> {
         Ok((key, inherited))
     }
 
-    fn value(&mut self, set: &Variables, lookup: Lookup<'_>) -> Result<String, EnvError> {
+    fn value(&mut self, set: &Assignments, lookup: Lookup<'_>) -> Result<String, EnvError> {
         let line = self.line;
         let text = match self.rest.chars().next() {
             Some(quote @ ('"' | '\'')) => {
@@ -244,8 +244,8 @@ fn unescape(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Variables {
-        let mut out = Variables::new();
+    fn read(text: &str) -> Assignments {
+        let mut out = Assignments::new();
         let lookup = |name: &str| (name == "OUT").then(|| "outside".to_owned());
         parse(text, &mut out, &lookup).expect("parses");
         out
@@ -282,7 +282,7 @@ mod tests {
     #[test]
     fn mistakes_name_their_line_and_no_value() {
         for (text, line) in [("A=1\nB!=secret\n", 2), ("A=1\nB=\"secret\n", 2), ("A B=secret", 1)] {
-            let error = parse(text, &mut Variables::new(), &|_| None).expect_err("fails");
+            let error = parse(text, &mut Assignments::new(), &|_| None).expect_err("fails");
             assert_eq!(error.line, line, "{text}");
             assert!(!error.message.contains("secret"), "{}", error.message);
         }

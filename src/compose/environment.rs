@@ -4,7 +4,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use super::diagnostic::{Sources, Staged};
-use super::interpolate::Variables;
+use super::interpolate::{Assignments, Variables};
 use super::node::{Mapping, Node, Value};
 use super::normalise::is_true;
 use super::options::mapping_file;
@@ -43,7 +43,7 @@ fn environment(service: &mut Mapping, variables: &Variables, sources: &mut Sourc
         }
     }
     let files = service.remove("env_file");
-    let set = |own: &Pairs| -> Variables {
+    let set = |own: &Pairs| -> Assignments {
         own.iter().filter_map(|(k, v)| Some((k.clone(), v.clone()?))).collect()
     };
     let mut all = set(&own);
@@ -81,11 +81,11 @@ fn environment(service: &mut Mapping, variables: &Variables, sources: &mut Sourc
 
 fn labels(service: &mut Mapping, sources: &mut Sources) {
     let Some(files) = service.get("label_file").cloned() else { return };
-    let mut found = Variables::new();
+    let mut found = Assignments::new();
     let single = std::slice::from_ref(&files);
     for item in files.as_list().unwrap_or(single) {
         let Some(path) = item.as_str() else { continue };
-        let mut own = Variables::new();
+        let mut own = Assignments::new();
         let lookup = |name: &str| found.get(name).cloned();
         let read = mapping_file(Path::new(path), false, &mut own, &lookup, sources);
         if let Err((line, problem)) = read {

@@ -47,7 +47,7 @@ pub(super) fn apply(
         let from_files = env_files(&include.env_files, scope.variables, &mut loader.sources)?;
         let mut variables = scope.variables.clone();
         for (name, value) in from_files {
-            variables.entry(name).or_insert(value);
+            variables.default_to(name, value);
         }
         let files: Vec<PathBuf> = include.paths.iter().map(|(path, _)| path.clone()).collect();
         for (path, place) in &include.paths {

@@ -1,15 +1,52 @@
 //! Variables in scalars: `$VAR ${VAR} ${VAR:-d} ${VAR-d} ${VAR:?e} ${VAR?e} ${VAR:+a} ${VAR+a} $$`,
 //! with nested defaults.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::cast;
 use super::diagnostic::{Sources, Staged};
 use super::node::{Node, Value};
 
-/// Variables by name.
-pub(super) type Variables = BTreeMap<String, String>;
+/// Variables by name. They remember which ones were asked for, those that aren't there included;
+/// clones remember together.
+#[derive(Clone, Default)]
+pub(super) struct Variables {
+    values: BTreeMap<String, String>,
+    asked: Rc<RefCell<BTreeSet<String>>>,
+}
+
+impl Variables {
+    pub(super) fn new(values: BTreeMap<String, String>) -> Self {
+        Self { values, asked: Rc::default() }
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&String> {
+        let mut asked = self.asked.borrow_mut();
+        if !asked.contains(name) {
+            asked.insert(name.to_owned());
+        }
+        self.values.get(name)
+    }
+
+    pub(super) fn insert(&mut self, name: String, value: String) {
+        self.values.insert(name, value);
+    }
+
+    /// Adds a variable unless it is there.
+    pub(super) fn default_to(&mut self, name: String, value: String) {
+        self.values.entry(name).or_insert(value);
+    }
+
+    /// The names that were asked for.
+    pub(super) fn asked(&self) -> BTreeSet<String> {
+        self.asked.borrow().clone()
+    }
+}
+
+/// Names and values of one file.
+pub(super) type Assignments = BTreeMap<String, String>;
 
 /// Longest text that a substitution may make.
 const MAX_TEXT: usize = 4 << 20;

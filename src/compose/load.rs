@@ -85,6 +85,7 @@ fn run(loader: &mut Loader, resolved: Resolved, options: &LoadOptions) -> Staged
     project.working_dir = working_dir;
     project.read_files = read_files(&files, sources);
     project.config_files = files;
+    project.variables = variables.asked();
     project.warnings = std::mem::take(&mut sources.warnings);
     Ok(project)
 }

@@ -8,7 +8,7 @@ use super::canonical::clean;
 use super::cast;
 use super::diagnostic::{Sources, Staged};
 use super::dotenv;
-use super::interpolate::Variables;
+use super::interpolate::{Assignments, Variables};
 use super::parse::{read, read_within};
 
 /// What to load, and with which variables. Everything that a shell would add is given, so that a
@@ -44,7 +44,6 @@ const DEFAULT_OVERRIDES: [&str; 4] = [
 ];
 
 /// The options, resolved.
-#[derive(Debug)]
 pub(super) struct Resolved {
     pub(super) files: Vec<PathBuf>,
     pub(super) working_dir: PathBuf,
@@ -57,9 +56,9 @@ pub(super) struct Resolved {
 /// Resolves the options; reads env files, but no Compose file.
 pub(super) fn resolve(options: &LoadOptions, sources: &mut Sources) -> Staged<Resolved> {
     let absolute = |path: &Path| join(&options.cwd, path);
-    let mut variables = options.shell.clone();
+    let mut variables = Variables::new(options.shell.clone());
     let cwd = options.cwd.display().to_string();
-    variables.entry("PWD".into()).or_insert(cwd);
+    variables.default_to("PWD".into(), cwd);
 
     let mut files: Vec<PathBuf> = options.files.iter().map(|f| absolute(f)).collect();
     if let Some(stdin) = options.files.iter().find(|f| f.as_os_str() == "-") {
@@ -178,7 +177,7 @@ fn dot_env(
     };
     let read = env_files(files, variables, sources)?;
     for (name, value) in read {
-        variables.entry(name).or_insert(value);
+        variables.default_to(name, value);
     }
     Ok(())
 }
@@ -188,8 +187,8 @@ pub(super) fn env_files(
     files: &[PathBuf],
     outside: &Variables,
     sources: &mut Sources,
-) -> Staged<Variables> {
-    let mut found = Variables::new();
+) -> Staged<Assignments> {
+    let mut found = Assignments::new();
     for file in files {
         note(file, sources);
         let text = read(file, sources)?;
@@ -211,7 +210,7 @@ pub(super) fn note(file: &Path, sources: &mut Sources) {
 pub(super) fn mapping_file(
     file: &Path,
     raw: bool,
-    into: &mut Variables,
+    into: &mut Assignments,
     lookup: super::interpolate::Lookup<'_>,
     sources: &mut Sources,
 ) -> Result<(), (u32, String)> {

@@ -5,7 +5,7 @@
 //! the tree and the configuration hash is computed from it, so both stay byte-exact even for
 //! attributes that have no typed field.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -47,6 +47,8 @@ pub struct Project {
     /// Files that were read besides `config_files` (includes, extends, env files, label files):
     /// a change of one is a change of the project.
     pub read_files: Vec<PathBuf>,
+    /// Names of the variables that the load asked for, whether they are set or not.
+    pub variables: BTreeSet<String>,
 }
 
 /// One service in canonical form.

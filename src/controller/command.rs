@@ -2,128 +2,293 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::answer::answer;
+use super::course::{Course, End};
 use super::observer::{Handle, Link};
 use super::snapshot::Dirty;
-use super::worker::{Phase, Progress as Progressed, Tap, View};
+use super::watch::{Following, SourceStatus};
+use super::worker::{Goal, Phase, Progress as Progressed, Tap, View, Wish};
+use crate::clock::Clock;
+use crate::desired::digest::{Digests, differing, digests};
+use crate::desired::scope::scope;
 use crate::execute::StepResult;
-use crate::plan::{SlotStatus, Standing};
-use crate::server::{Command, Progress, Request, StepState};
+use crate::plan::{Scope, Standing};
+use crate::server::{Command, Progress, Reporter, Request, StepState, Wanted, reason};
 
-/// The workers, by stack.
-pub type Taps = Arc<Mutex<BTreeMap<String, Tap>>>;
+/// How long a stack that begins just now may take until its loop runs.
+const BEGINS_WITHIN: Duration = Duration::from_secs(5);
+
+/// Differing parts that are named.
+const MOST_PARTS: usize = 10;
+
+/// How a command reaches a stack.
+#[derive(Clone)]
+pub struct Kept {
+    /// Its files.
+    pub following: Following,
+    /// Its loop, while one runs.
+    pub tap: watch::Receiver<Option<Tap>>,
+}
+
+/// The stacks, by name.
+pub type Stacks = Arc<Mutex<BTreeMap<String, Kept>>>;
+
+/// What commands are carried out with.
+#[derive(Clone)]
+pub struct Desk {
+    /// The stacks.
+    pub stacks: Stacks,
+    /// The observer.
+    pub observer: Handle,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// The engine's address.
+    pub endpoint: String,
+}
 
 /// Serves commands until `stop`, each in its own task.
-pub async fn serve(
-    mut inbox: mpsc::Receiver<Request>,
-    taps: Taps,
-    observer: Handle,
-    stop: CancellationToken,
-) {
+pub async fn serve(mut inbox: mpsc::Receiver<Request>, desk: Desk, stop: CancellationToken) {
     loop {
         let request = tokio::select! {
             () = stop.cancelled() => return,
             request = inbox.recv() => request,
         };
-        let Some(request) = request else { return };
-        let stack = match &request.command {
-            Command::Apply { stack, .. } | Command::Reconcile { stack } => stack.clone(),
-        };
-        let tap = taps.lock().unwrap_or_else(PoisonError::into_inner).get(&stack).cloned();
-        let Some(tap) = tap else {
-            request.progress.finish(Progress::Failed {
-                reason: "NotFound".into(),
-                message: format!(
-                    "no stack {stack} runs here yet; `homeostat get stacks` lists them"
-                ),
-            });
-            continue;
-        };
-        let (observer, stop) = (observer.clone(), stop.clone());
+        let Some(Request { command, progress, .. }) = request else { return };
+        let (desk, stop) = (desk.clone(), stop.clone());
         tokio::spawn(async move {
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = carry_out(request, tap, observer) => {}
+            let result = tokio::select! {
+                () = stop.cancelled() => return,
+                result = desk.carry_out(command, &progress) => result,
+            };
+            if let Some(result) = result.unwrap_or_else(|refusal| Some(refusal.into())) {
+                progress.finish(result);
             }
         });
     }
 }
 
-/// Looks again at everything, then reports until all is ready or nothing more can happen.
-async fn carry_out(request: Request, tap: Tap, observer: Handle) {
-    let mut steps = tap.progress.subscribe();
-    let mut views = tap.views.clone();
-    observer.refresh(Dirty::everything()).await;
-    // What was planned on older facts says nothing. A turn may be over before anybody looks.
-    let fresh = observer.snapshots.borrow().revision;
-    let _ = tap.nudge.send(()).await;
-    views.mark_changed();
-    let mut changed = 0;
-    let mut number = 0;
-    loop {
-        tokio::select! {
-            step = steps.recv() => match step {
-                Ok(step) => {
+/// Why a command isn't carried out, or not to its end.
+struct Refusal {
+    reason: String,
+    message: String,
+}
+
+impl From<Refusal> for Progress {
+    fn from(Refusal { reason, message }: Refusal) -> Self {
+        Self::Failed { reason, message }
+    }
+}
+
+fn refusal(reason: &str, message: impl Into<String>) -> Refusal {
+    Refusal { reason: reason.to_owned(), message: message.into() }
+}
+
+/// A stack whose files, facts and loop are as fresh as can be.
+struct Fresh {
+    goal: Goal,
+    tap: Tap,
+    scope: Scope,
+}
+
+impl Fresh {
+    /// How the scope stands, planned for this goal or a later one.
+    async fn view(&self) -> Result<View, Refusal> {
+        let mut views = self.tap.views.clone();
+        loop {
+            views.mark_unchanged();
+            let view = look(&self.tap, &self.scope).await?;
+            if view.link == Link::Live && view.generation >= self.goal.desired.generation {
+                return Ok(view);
+            }
+            views.changed().await.map_err(|_| over())?;
+        }
+    }
+}
+
+impl Desk {
+    /// The result; `None` when the caller has left.
+    async fn carry_out(
+        &self,
+        command: Command,
+        progress: &Reporter,
+    ) -> Result<Option<Progress>, Refusal> {
+        match command {
+            Command::Apply { stack, wanted } => {
+                let fresh = self.fresh(&stack, &wanted).await?;
+                self.converge(fresh, progress).await
+            }
+            Command::Reconcile { stack } => {
+                let fresh = self.fresh(&stack, &Wanted::default()).await?;
+                self.converge(fresh, progress).await
+            }
+            Command::Plan { stack, wanted } => {
+                let fresh = self.fresh(&stack, &wanted).await?;
+                let view = fresh.view().await?;
+                let project = &fresh.goal.desired.project.name;
+                let answer =
+                    answer(project, &self.endpoint, &fresh.scope, &view.plan, &view.report);
+                Ok(Some(Progress::Planned(Box::new(answer))))
+            }
+        }
+    }
+
+    /// Looks again at the stack's files and at the engine, so that what was just edited counts.
+    async fn fresh(&self, stack: &str, wanted: &Wanted) -> Result<Fresh, Refusal> {
+        let kept = self.kept(stack).ok_or_else(|| {
+            let mend = "`homeostat get stacks` lists what runs here";
+            refusal(reason::NOT_FOUND, format!("no stack {stack} is kept here any more; {mend}"))
+        })?;
+        kept.following.refresh().await;
+        usable(&kept.following.status.borrow())?;
+        let goal = kept.following.goal.borrow().clone();
+        let goal = goal.ok_or_else(|| refusal("Loading", "the files are not loaded yet"))?;
+        if let Some(theirs) = &wanted.project {
+            same(&digests(&goal.desired.project), theirs)?;
+        }
+        let scope = scope(&goal.desired.project, &wanted.services)
+            .map_err(|unknown| refusal(reason::UNKNOWN_SERVICE, unknown.to_string()))?;
+        let tap = self.running(kept.tap).await?;
+        self.observer.refresh(Dirty::everything()).await;
+        Ok(Fresh { goal, tap, scope })
+    }
+
+    fn kept(&self, stack: &str) -> Option<Kept> {
+        self.stacks.lock().unwrap_or_else(PoisonError::into_inner).get(stack).cloned()
+    }
+
+    /// The stack's loop, once it runs.
+    async fn running(&self, mut tap: watch::Receiver<Option<Tap>>) -> Result<Tap, Refusal> {
+        let begun = tokio::time::timeout(BEGINS_WITHIN, tap.wait_for(Option::is_some));
+        if let Ok(Ok(tap)) = begun.await
+            && let Some(tap) = tap.clone()
+        {
+            return Ok(tap);
+        }
+        Err(match &self.observer.snapshots.borrow().link {
+            Link::Stale(fault) => refusal(fault.reason(), fault.to_string()),
+            Link::Connecting => refusal("Connecting", "the engine hasn't answered yet"),
+            Link::Live => {
+                let why = "the stack isn't kept now; `homeostat describe stack/NAME` says why";
+                refusal("NotKept", why)
+            }
+        })
+    }
+
+    /// Tries again what waits, and reports until all of the scope is ready or nothing more can
+    /// happen.
+    async fn converge(
+        &self,
+        fresh: Fresh,
+        progress: &Reporter,
+    ) -> Result<Option<Progress>, Refusal> {
+        let Fresh { goal, tap, scope } = fresh;
+        let mut course = Course::new(Arc::clone(&goal.desired.project), scope.clone());
+        let mut steps = tap.progress.subscribe();
+        let mut views = tap.views.clone();
+        let _ = tap.wishes.send(Wish::Afresh(scope.clone())).await;
+        let mut number = 0;
+        loop {
+            views.mark_unchanged();
+            let view = look(&tap, &scope).await?;
+            // What led to this is told before the end.
+            while let Ok(step) = steps.try_recv() {
+                if course.step(&step, self.clock.now().mono) {
                     number += 1;
-                    changed += u32::from(matches!(&step.phase, Phase::Ended(StepResult::Done(_), _)));
-                    if !request.progress.report(line(number, &step)) {
-                        return;
+                    progress.report(line(number, &step));
+                }
+            }
+            let end = (view.generation >= goal.desired.generation)
+                .then(|| course.turn(&view, self.clock.now().mono))
+                .flatten();
+            match end {
+                Some(End::Settled) => {
+                    left_alone(&view, progress);
+                    let changed = u32::try_from(course.changed).unwrap_or(u32::MAX);
+                    return Ok(Some(Progress::Finished { changed }));
+                }
+                Some(End::Stuck) => {
+                    let why = course.unready("can't go on", &view);
+                    return Err(refusal("Blocked", why));
+                }
+                None => {}
+            }
+            let again = tokio::time::sleep(course.recheck());
+            tokio::pin!(again);
+            loop {
+                tokio::select! {
+                    step = steps.recv() => match step {
+                        Ok(step) if course.step(&step, self.clock.now().mono) => {
+                            number += 1;
+                            if !progress.report(line(number, &step)) {
+                                return Ok(None);
+                            }
+                        }
+                        Ok(_) | Err(RecvError::Lagged(_)) => {}
+                        Err(RecvError::Closed) => return Err(over()),
+                    },
+                    seen = views.changed() => {
+                        seen.map_err(|_| over())?;
+                        break;
                     }
-                }
-                Err(broadcast::error::RecvError::Lagged(_)) => {}
-                Err(broadcast::error::RecvError::Closed) => return,
-            },
-            seen = views.changed() => {
-                if seen.is_err() {
-                    return;
-                }
-                let view = views.borrow_and_update().clone();
-                if view.revision < fresh {
-                    continue;
-                }
-                if let Some(result) = verdict(&view, changed) {
-                    request.progress.finish(result);
-                    return;
+                    () = &mut again => break,
                 }
             }
         }
     }
 }
 
-/// The end of a command, once there is one.
-pub fn verdict(view: &View, changed: u32) -> Option<Progress> {
-    if let Link::Stale(fault) = &view.link {
-        let (reason, message) = (fault.reason().into(), fault.to_string());
-        return Some(Progress::Failed { reason, message });
-    }
-    if !view.plan.is_empty() || view.busy > 0 || view.link != Link::Live {
-        return None;
-    }
-    if view.report.settled() {
-        return Some(Progress::Finished { changed });
-    }
-    stuck(view).map(|message| Progress::Failed { reason: "Blocked".into(), message })
+/// Refuses while the daemon can't use the files: what it does then isn't what they say.
+fn usable(status: &SourceStatus) -> Result<(), Refusal> {
+    let Some(error) = &status.error else { return Ok(()) };
+    let message = format!("the daemon can't use the files and keeps what it read before: {error}");
+    Err(refusal(reason::SOURCE_INVALID, message))
 }
 
-/// Why nothing more will happen by itself; `None` while something still may.
-pub fn stuck(view: &View) -> Option<String> {
-    let report = &view.report;
-    let blocked: Vec<String> = report
-        .entries
-        .iter()
-        .filter(|e| matches!(e.standing, Standing::Blocked(_)))
-        .map(|e| format!("{}: {}", e.resource, e.standing))
-        .collect();
-    let coming = report.slots.values().any(|s| s.status == SlotStatus::Starting)
-        || report
-            .entries
-            .iter()
-            .any(|e| e.standing.is_pending() && !matches!(e.standing, Standing::WaitingOn(_)));
-    (!blocked.is_empty() && !coming && view.busy == 0 && view.plan.is_empty())
-        .then(|| blocked.join("\n"))
+/// Refuses when the caller means another project than ours, naming the parts that differ.
+fn same(ours: &Digests, theirs: &Digests) -> Result<(), Refusal> {
+    let mut parts = differing(ours, theirs);
+    if parts.is_empty() {
+        return Ok(());
+    }
+    let more = parts.len().saturating_sub(MOST_PARTS);
+    parts.truncate(MOST_PARTS);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let parts = parts.join(", ");
+    let message =
+        format!("the daemon keeps another project than this command means: {parts}{more}");
+    Err(refusal(reason::PROJECT_DIFFERS, message))
+}
+
+/// How the scope stands by facts that are true.
+async fn look(tap: &Tap, scope: &Scope) -> Result<View, Refusal> {
+    let view = tap.look(scope).await.ok_or_else(over)?;
+    match &view.link {
+        Link::Stale(fault) => Err(refusal(fault.reason(), fault.to_string())),
+        Link::Live | Link::Connecting => Ok(view),
+    }
+}
+
+fn over() -> Refusal {
+    refusal(
+        "NotKept",
+        "the stack's loop ended meanwhile: its project has another name, or the daemon stops",
+    )
+}
+
+/// Services that are left alone on purpose are named, so that nobody takes them for ready.
+fn left_alone(view: &View, progress: &Reporter) {
+    for entry in &view.report.entries {
+        if matches!(entry.standing, Standing::Held(_) | Standing::Notice(_)) {
+            let (object, message) = (entry.resource.to_string(), entry.standing.to_string());
+            progress.report(Progress::LeftAlone { object, message });
+        }
+    }
 }
 
 fn line(number: u32, step: &Progressed) -> Progress {

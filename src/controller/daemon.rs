@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -12,11 +12,12 @@ use tokio_util::sync::CancellationToken;
 use super::claims::Claims;
 use super::command;
 use super::keeper::{Board, Keeper};
-use super::observer::Observer;
-use super::watch::Follower;
+use super::observer::{Handle, Observer};
+use super::watch::{Follower, MOST_STACKS, Roster};
 use crate::api::status::Publisher;
 use crate::clock::{Clock, SystemClock};
-use crate::desired::source::Source;
+use crate::desired::shell;
+use crate::desired::source::{Request, Source};
 use crate::engine::DynEngine;
 use crate::metrics::engine::Counted;
 use crate::metrics::{Metrics, MetricsError};
@@ -39,6 +40,14 @@ pub struct DaemonOptions {
 /// Why the daemon can't run.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
+    /// More stacks than one daemon keeps.
+    #[error(
+        "{found} stacks are here, and one daemon keeps at most {MOST_STACKS}; give some a folder and a daemon of their own"
+    )]
+    TooMany {
+        /// How many.
+        found: usize,
+    },
     /// The state folder can't be used.
     #[error(transparent)]
     StateDir(#[from] StateDirError),
@@ -56,7 +65,7 @@ pub enum DaemonError {
     Server(#[from] ServerError),
 }
 
-/// Runs until `stop`; then lets steps under way end and closes the journal.
+/// Keeps these stacks, and those that `request` finds later, until `stop`; then lets steps under way end and closes the journal.
 ///
 /// # Errors
 /// [`DaemonError`] at start. An engine that can't be reached is no error: it is waited for.
@@ -64,8 +73,12 @@ pub async fn run(
     options: DaemonOptions,
     engine: DynEngine,
     stacks: Vec<Source>,
+    request: Request,
     stop: CancellationToken,
 ) -> Result<(), DaemonError> {
+    if stacks.len() > MOST_STACKS {
+        return Err(DaemonError::TooMany { found: stacks.len() });
+    }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let dir = StateDir::open(&options.state_dir)?;
     dir.load_redaction_key()?;
@@ -115,31 +128,33 @@ pub async fn run(
         sources: Mutex::default(),
         claims: watch::channel(Claims::new(stacks.iter().map(|s| s.name.clone()))).0,
     });
-    let taps: command::Taps = Arc::default();
+    let house = House {
+        engine: Arc::clone(&engine),
+        clock: Arc::clone(&clock),
+        observer: handle.clone(),
+        journal: journal.clone(),
+        board,
+        kept: Arc::default(),
+    };
+    let desk = command::Desk {
+        stacks: Arc::clone(&house.kept),
+        observer: handle,
+        clock: Arc::clone(&clock),
+        endpoint: engine.endpoint(),
+    };
+    tasks.spawn(command::serve(inbox, desk, stop.clone()));
+    let (newcomer, mut newcomers) = mpsc::channel(MOST_STACKS);
+    tasks.spawn(Roster::new(request, &stacks, clock, newcomer).run(stop.clone()));
     for source in stacks {
-        let name = source.name.clone();
-        let known = match journal.source(&name).await {
-            Ok(known) => known,
-            Err(error) => {
-                tracing::error!(%error, "can't read the journal; generations begin at 1");
-                None
-            }
-        };
-        let (follower, following) = Follower::new(source, Arc::clone(&clock), known);
-        tasks.spawn(follower.run(stop.clone()));
-        let keeper = Keeper {
-            name,
-            following,
-            engine: Arc::clone(&engine),
-            observer: handle.clone(),
-            journal: journal.clone(),
-            board: Arc::clone(&board),
-            taps: Arc::clone(&taps),
-        };
-        tasks.spawn(keeper.run(stop.clone()));
+        house.take_up(source, &mut tasks, &stop).await;
     }
-    tasks.spawn(command::serve(inbox, taps, handle, stop.clone()));
-    while tasks.join_next().await.is_some() {}
+    loop {
+        tokio::select! {
+            Some(source) = newcomers.recv() => house.take_up(source, &mut tasks, &stop).await,
+            ended = tasks.join_next() => if ended.is_none() { break },
+        }
+    }
+    drop(house);
     stop.cancelled().await;
     observing.cancel();
     let _ = watching.await;
@@ -150,4 +165,58 @@ pub async fn run(
     let closed = tokio::task::spawn_blocking(move || keeper.join());
     let _ = tokio::time::timeout(Duration::from_secs(1), closed).await;
     Ok(())
+}
+
+/// What every stack shares.
+struct House {
+    engine: DynEngine,
+    clock: Arc<dyn Clock>,
+    observer: Handle,
+    journal: store::Handle,
+    board: Arc<Board>,
+    kept: command::Stacks,
+}
+
+impl House {
+    /// Follows a stack's files and keeps it.
+    async fn take_up(&self, source: Source, tasks: &mut JoinSet<()>, stop: &CancellationToken) {
+        let name = source.name.clone();
+        let known = match self.journal.source(&name).await {
+            Ok(known) => known,
+            Err(error) => {
+                tracing::error!(%error, "can't read the journal; generations begin at 1");
+                None
+            }
+        };
+        warn_of_unheard(&source);
+        let (follower, following) = Follower::new(source, Arc::clone(&self.clock), known);
+        let (tap, taps) = watch::channel(None);
+        let entry = command::Kept { following: following.clone(), tap: taps };
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), entry);
+        tasks.spawn(follower.run(stop.clone()));
+        let keeper = Keeper {
+            name,
+            following,
+            engine: Arc::clone(&self.engine),
+            observer: self.observer.clone(),
+            journal: self.journal.clone(),
+            board: Arc::clone(&self.board),
+            tap,
+        };
+        tasks.spawn(keeper.run(stop.clone()));
+    }
+}
+
+/// Whoever starts a daemon from a shell expects what that shell's `docker compose` would do.
+fn warn_of_unheard(source: &Source) {
+    let source = source.clone();
+    tokio::task::spawn_blocking(move || {
+        let names = shell::unheard(&source).join(", ");
+        if !names.is_empty() {
+            tracing::warn!(
+                stack = %source.name,
+                "the daemon doesn't use the variables of its environment, and these would change the project: {names}; put them into .env or spec.source.env, or start it with --inherit-env"
+            );
+        }
+    });
 }

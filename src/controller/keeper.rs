@@ -8,14 +8,13 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::claims::{Claim, Claims};
-use super::command;
 use super::meter::Meter;
 use super::observer::{Handle, Link};
 use super::publish::{SourceView, StackSight, status};
 use super::recall;
 use super::recording::JournalRecorder;
 use super::watch::Following;
-use super::worker::{Goal, Parts, View, Worker};
+use super::worker::{Goal, Parts, Tap, View, Worker};
 use crate::api::status::{Publisher, StatusReader};
 use crate::clock::Clock;
 use crate::engine::DynEngine;
@@ -93,8 +92,8 @@ pub struct Keeper {
     pub journal: store::Handle,
     /// Where to show it.
     pub board: Arc<Board>,
-    /// Where commands reach it.
-    pub taps: command::Taps,
+    /// Where commands reach its loop.
+    pub tap: watch::Sender<Option<Tap>>,
 }
 
 impl Keeper {
@@ -141,7 +140,7 @@ impl Keeper {
             goal: wanted,
         });
         let mut views = tap.views.clone();
-        self.enlist(Some(tap));
+        self.tap.send_replace(Some(tap));
         let end = stop.child_token();
         let mut worker = tokio::spawn(worker.run(end.clone()));
         let mut applied = String::new();
@@ -170,7 +169,7 @@ impl Keeper {
             worker.abort();
             tracing::warn!(stack = %self.name, "steps under way are left to the engine; the next start sees what came of them");
         }
-        self.enlist(None);
+        self.tap.send_replace(None);
         if !stop.is_cancelled() {
             metrics.forgotten(&project, &services);
             self.observer.projects.send_modify(|projects| {
@@ -200,14 +199,6 @@ impl Keeper {
                 tracing::error!(%error, "can't journal the generation; going on without");
             }
         }
-    }
-
-    fn enlist(&self, tap: Option<super::worker::Tap>) {
-        let mut taps = self.taps.lock().unwrap_or_else(PoisonError::into_inner);
-        match tap {
-            Some(tap) => taps.insert(self.name.clone(), tap),
-            None => taps.remove(&self.name),
-        };
     }
 
     fn show(&self, view: View, conflict: &str) {

@@ -1,8 +1,10 @@
 //! The only loop: observe, plan, execute, again.
 
+pub mod answer;
 pub mod changes;
 pub mod claims;
 pub mod command;
+pub mod course;
 pub mod daemon;
 pub mod deaths;
 pub mod keeper;
@@ -15,6 +17,7 @@ pub mod recall;
 pub mod recording;
 pub mod session;
 pub mod snapshot;
+pub mod verdict;
 pub mod watch;
 pub mod worker;
 

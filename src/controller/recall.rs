@@ -40,6 +40,7 @@ pub async fn memory(journal: &Handle, engine: &str, goal: &Goal, clock: &dyn Clo
     for (slot, job) in recalled.jobs.into_iter().filter(|(_, job)| job.exit_code == 0) {
         memory.jobs.insert(slot.service, (job.config_hash, job.image_id));
     }
+    memory.applied = recalled.applied;
     memory.owned.extend(recalled.made.into_iter().map(ContainerId));
     for open in recalled.unfinished {
         if asked_for(&mut memory, &open, now) {

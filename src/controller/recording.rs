@@ -126,6 +126,18 @@ impl Recorder for JournalRecorder {
         });
     }
 
+    fn applied(&self, slot: &Slot, hash: &str) {
+        let (journal, engine) = (self.journal.clone(), self.engine.clone());
+        let (slot, hash) = (slot.clone(), hash.to_owned());
+        let metrics = Arc::clone(&self.metrics);
+        tokio::spawn(async move {
+            if let Err(error) = journal.set_applied(&engine, &slot, &hash).await {
+                metrics.journal_failed();
+                tracing::error!(%error, "can't journal what was applied; going on without");
+            }
+        });
+    }
+
     fn job(&self, slot: &Slot, hash: &str, image: &str, now: Now) {
         let run = JobRun {
             config_hash: hash.to_owned(),

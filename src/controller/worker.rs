@@ -10,6 +10,7 @@
 
 mod afresh;
 mod look;
+mod wish;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+pub use self::wish::Wish;
 use super::ledger::{self, Underway};
 use super::meter::Meter;
 use super::observer::{Handle, Link, Snapshot};
@@ -114,8 +116,8 @@ pub struct Parts {
 /// What a worker tells, and how to reach it.
 #[derive(Clone)]
 pub struct Tap {
-    /// A person wants it looked at now: what waits for a later attempt is tried at once.
-    pub nudge: mpsc::Sender<()>,
+    /// What a person wants of it.
+    pub wishes: mpsc::Sender<Wish>,
     /// The latest turn.
     pub views: watch::Receiver<View>,
     /// Steps as they go.
@@ -148,7 +150,7 @@ pub struct Worker {
     memory: Memory,
     prober: Prober,
     answers: mpsc::Receiver<(Slot, Readiness)>,
-    nudges: mpsc::Receiver<()>,
+    wishes: mpsc::Receiver<Wish>,
     probes: BTreeMap<Slot, Readiness>,
     runs: BTreeMap<usize, Run>,
     next_run: usize,
@@ -172,8 +174,8 @@ impl Worker {
         let (post, inbox) = mpsc::channel(1024);
         let (views, seen) = watch::channel(View::default());
         let (progress, _) = broadcast::channel(1024);
-        let (nudge, nudges) = mpsc::channel(16);
-        let tap = Tap { nudge, views: seen, progress: progress.clone() };
+        let (wish, wishes) = mpsc::channel(16);
+        let tap = Tap { wishes: wish, views: seen, progress: progress.clone() };
         let metrics = Arc::clone(&parts.metrics);
         let count = Arc::new(move |answer| metrics.probed(answer));
         let prober = Prober::new(Arc::clone(&parts.clock), answered, count);
@@ -182,7 +184,7 @@ impl Worker {
             parts,
             prober,
             answers,
-            nudges,
+            wishes,
             probes: BTreeMap::new(),
             runs: BTreeMap::new(),
             next_run: 0,
@@ -215,7 +217,8 @@ impl Worker {
                 Some((slot, readiness)) = self.answers.recv() => {
                     self.probes.insert(slot, readiness);
                 }
-                Some(()) = self.nudges.recv() => self.start_afresh(),
+                // An answer is no turn: whoever asks at each turn would keep it turning.
+                Some(wish) = self.wishes.recv() => if !self.grant(wish) { continue },
                 () = tokio::time::sleep(pause) => {}
             }
             while let Ok(item) = self.inbox.try_recv() {
@@ -441,6 +444,11 @@ impl Worker {
         let learned = ledger::learn(&mut self.memory, desired, step, &result, now, jitter);
         if let (true, Resource::Slot(slot)) = (learned, &step.resource) {
             self.parts.recorder.backoff(slot, self.memory.backoff.get(slot), now);
+        }
+        if let (StepResult::Done(_), Op::Create { slot, .. }) = (&result, &step.op)
+            && let Some(hash) = self.memory.applied.get(&slot.service)
+        {
+            self.parts.recorder.applied(slot, hash);
         }
         announce(&self.progress, step, Phase::Ended(result, took));
     }

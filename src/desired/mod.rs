@@ -2,9 +2,12 @@
 
 mod assemble;
 mod diagnostics;
+pub mod digest;
 mod files;
 mod host_path;
 pub mod order;
+pub mod scope;
+pub mod shell;
 pub mod source;
 mod validate;
 

@@ -244,6 +244,18 @@ impl Source {
         }
     }
 
+    /// The process's environment and who may use it.
+    pub(super) const fn environment(&self) -> &Environment {
+        &self.request.environment
+    }
+
+    /// The same files with another environment.
+    pub(super) fn with_environment(&self, environment: Environment) -> Self {
+        let mut other = self.clone();
+        other.request.environment = environment;
+        other
+    }
+
     /// Loads the stack as the files say now. Reads files, so keep it off async threads.
     ///
     /// # Errors

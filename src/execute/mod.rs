@@ -37,6 +37,8 @@ pub trait Recorder: Send + Sync + 'static {
     ) -> BoxFuture<'a, ()>;
     /// A slot's failures in a row changed; `None` is forgiven. Doesn't wait.
     fn backoff(&self, _slot: &Slot, _backoff: Option<&Backoff>, _now: Now) {}
+    /// A container was made with this configuration hash. Doesn't wait.
+    fn applied(&self, _slot: &Slot, _hash: &str) {}
     /// A job ended well with this configuration hash and image ID. Doesn't wait.
     fn job(&self, _slot: &Slot, _hash: &str, _image: &str, _now: Now) {}
 }

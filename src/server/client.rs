@@ -16,7 +16,7 @@ use tokio::net::UnixStream;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::PROTOCOL;
-use super::command::{ApplyRequest, Progress, Version};
+use super::command::{Progress, Version, Wanted};
 use super::problem::Problem;
 
 const BODY_LIMIT: usize = 16 * 1024 * 1024;
@@ -119,9 +119,17 @@ impl Client {
     pub async fn apply(
         &self,
         stack: &str,
-        request: &ApplyRequest,
+        request: &Wanted,
     ) -> Result<ProgressStream, ClientError> {
         self.command(&format!("/api/v1/stacks/{}/apply", segment(stack)), request).await
+    }
+
+    /// Asks the daemon what it would do to a stack.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn plan(&self, stack: &str, request: &Wanted) -> Result<ProgressStream, ClientError> {
+        self.command(&format!("/api/v1/stacks/{}/plan", segment(stack)), request).await
     }
 
     /// Asks the daemon to look at a stack again.
@@ -192,7 +200,7 @@ pub struct ProgressStream {
 }
 
 impl ProgressStream {
-    /// The next line; `None` after `finished` or `failed`.
+    /// The next line; `None` after the last.
     ///
     /// # Errors
     /// Silence for 30 s, a line above 4 MiB, or an end without a result.
@@ -203,9 +211,8 @@ impl ProgressStream {
                 if line.trim_ascii().is_empty() {
                     continue;
                 }
-                let progress = serde_json::from_slice(&line).map_err(broken)?;
-                self.ended =
-                    matches!(progress, Progress::Finished { .. } | Progress::Failed { .. });
+                let progress: Progress = serde_json::from_slice(&line).map_err(broken)?;
+                self.ended = Progress::is_last(&progress);
                 return Ok(Some(progress));
             }
             if self.read.len() > LINE_LIMIT {

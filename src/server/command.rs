@@ -3,6 +3,9 @@
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
+use crate::api::plan::PlanAnswer;
+use crate::desired::digest::Digests;
+
 /// Answer to the handshake.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Version {
@@ -16,13 +19,17 @@ pub struct Version {
     pub pid: u32,
 }
 
-/// Body of `POST /api/v1/stacks/{name}/apply`.
+/// Body of `POST /api/v1/stacks/{name}/apply` and `…/plan`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct ApplyRequest {
+pub struct Wanted {
     /// Only these services and what they need; all when empty.
     #[serde(default)]
     pub services: Vec<String>,
+    /// The project as the caller's files, flags and variables make it: refused when the daemon's
+    /// is another one. Not compared when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<Digests>,
 }
 
 /// A command for the controller.
@@ -32,8 +39,15 @@ pub enum Command {
     Apply {
         /// The stack.
         stack: String,
-        /// Only these services; all when empty.
-        services: Vec<String>,
+        /// What of it.
+        wanted: Wanted,
+    },
+    /// Say what would be done, by newly observed facts and all that the daemon remembers.
+    Plan {
+        /// The stack.
+        stack: String,
+        /// What of it.
+        wanted: Wanted,
     },
     /// Look again now.
     Reconcile {
@@ -77,7 +91,7 @@ impl Reporter {
         !matches!(self.lines.try_send(progress), Err(mpsc::error::TrySendError::Closed(_)))
     }
 
-    /// Reports the result, [`Progress::Finished`] or [`Progress::Failed`], and ends the stream.
+    /// Reports the result, [`Progress::Finished`] or its like, and ends the stream.
     /// Without it the caller is told that the stream broke off.
     pub fn finish(mut self, result: Progress) {
         if let Some(place) = self.last.take() {
@@ -86,17 +100,10 @@ impl Reporter {
     }
 }
 
-/// One line of a command's progress. The last one is `finished` or `failed`.
+/// One line of a command's progress. The last one is `finished`, `planned` or `failed`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Progress {
-    /// A plan was made.
-    Planned {
-        /// Number of steps.
-        steps: u32,
-        /// The plan as `homeostat plan` prints it.
-        text: String,
-    },
     /// A step moved on.
     Step {
         /// Its number.
@@ -110,11 +117,11 @@ pub enum Progress {
         /// For people; empty when there is nothing to say.
         message: String,
     },
-    /// Something waits.
-    Waiting {
-        /// What waits.
+    /// Something is left as it is, on purpose.
+    LeftAlone {
+        /// What.
         object: String,
-        /// For what.
+        /// Why.
         message: String,
     },
     /// Everything is as the files say and ready.
@@ -122,6 +129,8 @@ pub enum Progress {
         /// Steps that changed something.
         changed: u32,
     },
+    /// The answer to [`Command::Plan`].
+    Planned(Box<PlanAnswer>),
     /// It isn't, and nothing more is tried for this command.
     Failed {
         /// CamelCase reason.
@@ -129,6 +138,25 @@ pub enum Progress {
         /// For people, with the mend.
         message: String,
     },
+}
+
+/// Reasons of [`Progress::Failed`] that callers act upon.
+pub mod reason {
+    /// The daemon keeps no such stack any more.
+    pub const NOT_FOUND: &str = "NotFound";
+    /// The project has no such service.
+    pub const UNKNOWN_SERVICE: &str = "UnknownService";
+    /// The caller's files, flags and variables make another project than the daemon's.
+    pub const PROJECT_DIFFERS: &str = "ProjectDiffers";
+    /// The daemon can't use the files as they are.
+    pub const SOURCE_INVALID: &str = "SourceInvalid";
+}
+
+impl Progress {
+    /// Whether nothing comes after it.
+    pub const fn is_last(&self) -> bool {
+        matches!(self, Self::Finished { .. } | Self::Planned(_) | Self::Failed { .. })
+    }
 }
 
 /// Where a step is.

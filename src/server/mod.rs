@@ -25,13 +25,13 @@ use crate::metrics::Metrics;
 use crate::store;
 
 pub use client::{Client, ClientError};
-pub use command::{ApplyRequest, Command, Progress, Reporter, Request, StepState, Version};
+pub use command::{Command, Progress, Reporter, Request, StepState, Version, Wanted, reason};
 pub use control::ControlSocket;
 pub use listen::{ServerError, serve_http, serve_metrics};
 pub use problem::Problem;
 
 /// Version of the control socket's protocol: both sides must agree.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// What the routes read, and where writes go.
 #[derive(Debug, Clone)]

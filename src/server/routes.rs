@@ -15,14 +15,15 @@ use futures_util::stream;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use super::command::{ApplyRequest, Command, Progress, Reporter, Request, Version};
+use super::command::{Command, Progress, Reporter, Request, Version, Wanted};
 use super::problem::Problem;
 use super::{PROTOCOL, Shared};
 use crate::api::status::{EventView, List, Status};
 use crate::metrics::{CONTENT_TYPE, Metrics};
 use crate::store::EventQuery;
 
-const BODY_LIMIT: usize = 64 * 1024;
+/// Room for a digest of each part of a large project.
+const BODY_LIMIT: usize = 1024 * 1024;
 /// Above the long poll, below what clients wait for.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(30);
 const LONG_POLL: Duration = Duration::from_secs(25);
@@ -45,6 +46,7 @@ pub(super) fn reads(shared: Shared) -> Router {
 pub(super) fn control(shared: Shared) -> Router {
     let routes = read_routes()
         .route("/api/v1/stacks/{name}/apply", post(apply))
+        .route("/api/v1/stacks/{name}/plan", post(plan_now))
         .route("/api/v1/stacks/{name}/reconcile", post(reconcile))
         .with_state(shared);
     finish(routes)
@@ -278,20 +280,34 @@ async fn apply(
     Path(stack): Path<String>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
+    let wanted = wanted(body)?;
+    send(&shared, caller, &stack, |stack| Command::Apply { stack, wanted })
+}
+
+async fn plan_now(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    Path(stack): Path<String>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Problem> {
+    let wanted = wanted(body)?;
+    send(&shared, caller, &stack, |stack| Command::Plan { stack, wanted })
+}
+
+fn wanted(body: Result<Bytes, BytesRejection>) -> Result<Wanted, Problem> {
     let body = body.map_err(|e| Problem::new(e.status(), e.body_text()))?;
-    let wanted = if body.is_empty() { Ok(ApplyRequest::default()) } else { parse(&body) }?;
+    if body.is_empty() {
+        return Ok(Wanted::default());
+    }
+    let wanted: Wanted = serde_json::from_slice(&body).map_err(|e| {
+        let detail = format!("the body doesn't say what is wanted: {e}");
+        Problem::new(StatusCode::BAD_REQUEST, detail)
+    })?;
     if wanted.services.len() > MOST_SERVICES {
         let detail = format!("at most {MOST_SERVICES} services");
         return Err(Problem::new(StatusCode::BAD_REQUEST, detail));
     }
-    send(&shared, caller, &stack, |stack| Command::Apply { stack, services: wanted.services })
-}
-
-fn parse(body: &[u8]) -> Result<ApplyRequest, Problem> {
-    serde_json::from_slice(body).map_err(|e| {
-        let detail = format!("the body is not an apply request: {e}");
-        Problem::new(StatusCode::BAD_REQUEST, detail)
-    })
+    Ok(wanted)
 }
 
 async fn reconcile(

@@ -165,7 +165,8 @@ async fn tcp_reads_and_never_writes() {
             assert_eq!(problem.status, expected);
         }
     }
-    for path in ["/api/v1/stacks/bot/apply", "/api/v1/stacks/bot/reconcile"] {
+    for verb in ["apply", "plan", "reconcile"] {
+        let path = format!("/api/v1/stacks/bot/{verb}");
         let request = format!(
             "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
         );
@@ -335,16 +336,15 @@ async fn a_command_reaches_the_controller_and_its_progress_comes_back() {
     house.publisher.publish(working());
     house.control(&dir);
     let client = Client::connect(&dir.socket(), PATIENCE).await.expect("connects");
-    let wanted = ApplyRequest { services: vec!["valkey".into()] };
+    let wanted = Wanted { services: vec!["valkey".into()], ..Wanted::default() };
     let mut stream = client.apply("bot", &wanted).await.expect("accepted");
     let request = house.inbox.recv().await.expect("arrives");
     assert_eq!(request.uid, rustix::process::geteuid().as_raw());
-    assert_eq!(
-        request.command,
-        Command::Apply { stack: "bot".into(), services: vec!["valkey".into()] }
-    );
-    let waiting =
-        |n: usize| Progress::Waiting { object: "service/valkey/1".into(), message: n.to_string() };
+    assert_eq!(request.command, Command::Apply { stack: "bot".into(), wanted });
+    let waiting = |n: usize| Progress::LeftAlone {
+        object: "service/valkey/1".into(),
+        message: n.to_string(),
+    };
     // More than the stream holds: lines in between may go, the result never.
     for n in 0..5_000 {
         assert!(request.progress.report(waiting(n)));

@@ -151,6 +151,8 @@ pub struct Recalled {
     pub generation: Option<Generation>,
     /// Intents without a known end, oldest first.
     pub unfinished: Vec<Unfinished>,
+    /// Configuration hash that was last applied, by service.
+    pub applied: BTreeMap<String, String>,
     /// IDs of the containers that were made for the project, as far back as the journal goes.
     pub made: BTreeSet<String>,
 }

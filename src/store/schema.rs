@@ -7,7 +7,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::journal::JournalError;
 
 /// Version of the tables, kept in SQLite's `user_version`.
-pub(super) const SCHEMA_VERSION: i64 = 1;
+pub(super) const SCHEMA_VERSION: i64 = 2;
 
 /// `homs`, kept in SQLite's `application_id`, so that `file` and we know whose file it is.
 pub(super) const APPLICATION_ID: i64 = 0x686f_6d73;
@@ -17,7 +17,6 @@ pub(super) const APPLICATION_ID: i64 = 0x686f_6d73;
 // a power cut may lose the last ones, and the engine is then the truth anyway.
 const SETTINGS: &str = "
     PRAGMA journal_mode = WAL;
-    PRAGMA synchronous = NORMAL;
     PRAGMA foreign_keys = ON;
     PRAGMA cache_size = -128;
     PRAGMA mmap_size = 0;
@@ -100,6 +99,19 @@ const TABLES: &str = "
     CREATE INDEX stack_events_same ON stack_events (project, object, reason, message);
 ";
 
+/// What a journal of version 1 lacks, then one of version 2, and so on.
+const UPGRADES: [&str; 1] = [APPLIED];
+
+const APPLIED: &str = "
+    CREATE TABLE applied (
+        engine TEXT NOT NULL,
+        project TEXT NOT NULL,
+        service TEXT NOT NULL,
+        hash TEXT NOT NULL,
+        PRIMARY KEY (engine, project, service)
+    ) STRICT, WITHOUT ROWID;
+";
+
 /// Opens a connection and brings the tables into being.
 pub(super) fn connect(path: &Path) -> Result<Connection, JournalError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -114,7 +126,7 @@ pub(super) fn prepare(mut db: Connection, path: &Path) -> Result<Connection, Jou
     let (application, version) = identity(&db)?;
     match (application, version) {
         (0, 0) if is_empty(&db)? => {}
-        (APPLICATION_ID, SCHEMA_VERSION) => {}
+        (APPLICATION_ID, 1..=SCHEMA_VERSION) => {}
         (APPLICATION_ID, found) if found > SCHEMA_VERSION => {
             return Err(JournalError::Newer {
                 path: path.to_owned(),
@@ -124,15 +136,28 @@ pub(super) fn prepare(mut db: Connection, path: &Path) -> Result<Connection, Jou
         }
         _ => return Err(JournalError::Corrupt { reason: "not a journal of homeostat".into() }),
     }
+    // Until the tables are there, nothing is lost by a power cut: they are made without waiting
+    // for the disk.
+    let fresh = (application, version) == (0, 0);
+    db.pragma_update(None, "synchronous", if fresh { "OFF" } else { "NORMAL" })?;
     db.execute_batch(SETTINGS)?;
     // Another process may make the tables at the same moment: look again inside the write lock.
     let tx = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-    if identity(&tx)? == (0, 0) {
+    let (_, mut version) = identity(&tx)?;
+    if version == 0 {
         tx.execute_batch(TABLES)?;
         tx.pragma_update(None, "application_id", APPLICATION_ID)?;
+        version = 1;
+    }
+    if version < SCHEMA_VERSION {
+        let done = usize::try_from(version - 1).unwrap_or_default();
+        for upgrade in UPGRADES.iter().skip(done) {
+            tx.execute_batch(upgrade)?;
+        }
         tx.pragma_update(None, "user_version", SCHEMA_VERSION)?;
     }
     tx.commit()?;
+    db.pragma_update(None, "synchronous", "NORMAL")?;
     Ok(db)
 }
 
@@ -149,4 +174,39 @@ fn identity(db: &Connection) -> rusqlite::Result<(i64, i64)> {
 
 fn is_empty(db: &Connection) -> rusqlite::Result<bool> {
     db.query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| row.get(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_journal_is_as_durable_as_an_old_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("journal.db");
+        for _ in 0..2 {
+            let db = prepare(Connection::open(&path).expect("opens"), &path).expect("prepares");
+            let read = |name: &str| -> String {
+                let sql = format!("SELECT CAST({name} AS TEXT) FROM pragma_{name}");
+                db.query_row(&sql, [], |row| row.get(0)).expect("reads")
+            };
+            assert_eq!((read("synchronous"), read("journal_mode")), ("1".into(), "wal".into()));
+        }
+    }
+
+    #[test]
+    fn a_journal_of_version_1_is_brought_up_with_what_it_holds() {
+        let db = Connection::open_in_memory().expect("opens");
+        db.execute_batch(TABLES).expect("makes");
+        db.pragma_update(None, "application_id", APPLICATION_ID).expect("writes");
+        db.pragma_update(None, "user_version", 1).expect("writes");
+        db.execute("INSERT INTO sources VALUES ('bot', 7, 'print')", []).expect("writes");
+        let db = prepare(db, Path::new("old")).expect("is brought up");
+        assert_eq!(identity(&db).expect("reads"), (APPLICATION_ID, SCHEMA_VERSION));
+        db.execute("INSERT INTO applied VALUES ('E', 'p', 'web', 'hash')", []).expect("writes");
+        let kept: i64 =
+            db.query_row("SELECT generation FROM sources", [], |r| r.get(0)).expect("reads");
+        assert_eq!(kept, 7);
+        prepare(db, Path::new("new")).expect("is left as it is");
+    }
 }

@@ -1,12 +1,13 @@
-//! What a restart of the daemon must not forget: where each stack's generations stand, and which
-//! containers are of our making.
+//! What a restart of the daemon must not forget: where each stack's generations stand, what was
+//! applied to each service, and which containers are of our making.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{OptionalExtension, params};
 
 use super::handle::{Handle, StoreError};
 use super::journal::{Journal, JournalError};
+use crate::observed::Slot;
 
 impl Journal {
     /// IDs of the containers that were made for a project.
@@ -22,6 +23,37 @@ impl Journal {
         )?;
         let ids = rows.query_map(params![engine, project], |row| row.get(0))?;
         Ok(ids.collect::<Result<_, _>>()?)
+    }
+
+    /// Configuration hash that was last applied to each service of a project.
+    pub(super) fn applied(
+        &self,
+        engine: &str,
+        project: &str,
+    ) -> Result<BTreeMap<String, String>, JournalError> {
+        let mut rows = self.db.prepare_cached(
+            "SELECT service, hash FROM applied WHERE engine = ?1 AND project = ?2",
+        )?;
+        let rows =
+            rows.query_map(params![engine, project], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Notes the configuration hash that was applied to a service.
+    ///
+    /// # Errors
+    /// Nothing was written.
+    pub fn set_applied(
+        &mut self,
+        engine: &str,
+        project: &str,
+        service: &str,
+        hash: &str,
+    ) -> Result<(), JournalError> {
+        self.db
+            .prepare_cached("INSERT OR REPLACE INTO applied VALUES (?1, ?2, ?3, ?4)")?
+            .execute(params![engine, project, service, hash])?;
+        Ok(())
     }
 
     /// Generation and fingerprint of a stack's last good load; `None` for a new one.
@@ -56,6 +88,20 @@ impl Journal {
 }
 
 impl Handle {
+    /// See [`Journal::set_applied`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn set_applied(
+        &self,
+        engine: &str,
+        slot: &Slot,
+        hash: &str,
+    ) -> Result<(), StoreError> {
+        let (engine, slot, hash) = (engine.to_owned(), slot.clone(), hash.to_owned());
+        self.call(move |j| j.set_applied(&engine, &slot.project, &slot.service, &hash)).await
+    }
+
     /// See [`Journal::source`].
     ///
     /// # Errors
@@ -111,6 +157,25 @@ mod tests {
         }
         let recalled = journal.load_memory("E", "p").expect("reads");
         assert_eq!(recalled.made, BTreeSet::from(["made".to_owned()]));
+    }
+
+    #[test]
+    fn what_was_applied_is_kept_until_the_project_is_forgotten() {
+        let mut journal = Journal::in_memory(Arc::new(SystemClock::new())).expect("opens");
+        for (project, service, hash) in
+            [("p", "web", "old"), ("p", "web", "new"), ("p", "db", "h"), ("q", "web", "other")]
+        {
+            journal.set_applied("E", project, service, hash).expect("writes");
+        }
+        let applied = |journal: &Journal, project| {
+            journal.load_memory("E", project).expect("reads").applied.into_iter().collect()
+        };
+        let of_p: Vec<(String, String)> = applied(&journal, "p");
+        let expected = [("db", "h"), ("web", "new")].map(|(s, h)| (s.to_owned(), h.to_owned()));
+        assert_eq!(of_p, expected);
+        journal.forget_project("E", "p").expect("writes");
+        assert!(applied(&journal, "p").is_empty());
+        assert_eq!(applied(&journal, "q").len(), 1);
     }
 
     #[test]

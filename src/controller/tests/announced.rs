@@ -10,6 +10,7 @@ use futures_util::future::BoxFuture;
 use super::{ms, sleep};
 use crate::engine::sim::SimEngine;
 use crate::execute::{Recorder, StepResult};
+use crate::observed::Slot;
 use crate::plan::{Op, Plan, Resource, Step, Target};
 
 /// A step that began and hasn't ended.
@@ -26,6 +27,7 @@ struct Book {
     last: i64,
     open: Vec<Intent>,
     all: Vec<String>,
+    applied: Vec<(String, String)>,
     faults: Vec<String>,
 }
 
@@ -49,6 +51,11 @@ impl Announced {
     /// Every intent so far: `service web/1: start (exited 1)`.
     pub fn all(&self) -> Vec<String> {
         self.book().all.clone()
+    }
+
+    /// Slots with the hashes that were written down as applied, in order.
+    pub fn applied(&self) -> Vec<(String, String)> {
+        self.book().applied.clone()
     }
 
     fn called(&self, call: &str, about: &str) {
@@ -97,6 +104,10 @@ impl Recorder for Announced {
             Some(_) => {}
         }
         async {}.boxed()
+    }
+
+    fn applied(&self, slot: &Slot, hash: &str) {
+        self.book().applied.push((format!("{}/{slot}", slot.project), hash.to_owned()));
     }
 }
 

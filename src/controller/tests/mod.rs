@@ -4,8 +4,10 @@
 
 mod announced;
 mod chaos;
+mod command;
 mod matrix;
 mod reads;
+mod recall;
 mod refused;
 mod storms;
 mod twins;

@@ -5,6 +5,7 @@ use super::*;
 use crate::api::status::{Condition, ConditionStatus, Status};
 use crate::clock::Timestamp;
 use crate::controller::publish::{SourceView, StackSight, status};
+use crate::controller::worker::Wish;
 use crate::engine::sim::{CallFault, SimFault, Strikes};
 
 const TWO: &str = "
@@ -62,7 +63,7 @@ async fn row_5_a_refused_write_is_a_condition_until_it_is_allowed() {
     let tries = scene.count("start", "p-door-1");
     assert!((14..=18).contains(&tries), "{tries} tries in ten minutes");
     scene.sim.heal();
-    scene.tap.nudge.send(()).await.expect("it listens");
+    scene.tap.wishes.send(Wish::Afresh(Scope::default())).await.expect("it listens");
     scene.settle(secs(2)).await;
     assert_eq!(scene.permission_missing().status, ConditionStatus::False);
     scene.stays_idle(secs(600)).await;
@@ -76,7 +77,7 @@ async fn row_5_what_is_allowed_again_and_crashes_is_not_called_refused() {
     let scene = Scene::on(sim, goal(1, TWO));
     sleep(secs(30)).await;
     scene.sim.heal();
-    scene.tap.nudge.send(()).await.expect("it listens");
+    scene.tap.wishes.send(Wish::Afresh(Scope::default())).await.expect("it listens");
     sleep(secs(20)).await;
     let door = scene.published().services.remove(0);
     assert!(door.message.starts_with("backoff("), "{}", door.message);

@@ -7,6 +7,7 @@
 
 mod debounce;
 mod folders;
+mod roster;
 #[cfg(test)]
 mod tests;
 
@@ -14,11 +15,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::debounce::Debounce;
 use self::folders::FolderWatch;
+pub use self::roster::{MOST_STACKS, Roster};
 use super::publish::SourceView;
 use super::worker::Goal;
 use crate::api::diagnostic::Diagnostic;
@@ -68,6 +70,18 @@ pub struct Following {
     pub goal: watch::Receiver<Option<Goal>>,
     /// How the files stand.
     pub status: watch::Receiver<SourceStatus>,
+    /// Requests to load now, answered once that is done.
+    pub requests: mpsc::Sender<oneshot::Sender<()>>,
+}
+
+impl Following {
+    /// Loads now, whatever the watch knows yet; ends when goal and status say what came of it.
+    pub async fn refresh(&self) {
+        let (done, answer) = oneshot::channel();
+        if self.requests.send(done).await.is_ok() {
+            let _ = answer.await;
+        }
+    }
 }
 
 /// Turns a source's files into goals.
@@ -80,6 +94,7 @@ pub struct Follower {
     files: Vec<PathBuf>,
     goal: watch::Sender<Option<Goal>>,
     status: watch::Sender<SourceStatus>,
+    requests: mpsc::Receiver<oneshot::Sender<()>>,
     poll_only: bool,
 }
 
@@ -93,6 +108,7 @@ impl Follower {
     ) -> (Self, Following) {
         let (goal, goals) = watch::channel(None);
         let (status, statuses) = watch::channel(SourceStatus::default());
+        let (request, requests) = mpsc::channel(16);
         let (generation, fingerprint) = known.unzip();
         let follower = Self {
             source: Arc::new(source),
@@ -102,9 +118,10 @@ impl Follower {
             files: Vec::new(),
             goal,
             status,
+            requests,
             poll_only: false,
         };
-        (follower, Following { goal: goals, status: statuses })
+        (follower, Following { goal: goals, status: statuses, requests: request })
     }
 
     /// Looks every 5 seconds instead of asking the kernel, for file systems that tell nothing.
@@ -130,6 +147,16 @@ impl Follower {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
+                Some(done) = self.requests.recv() => {
+                    let mut waiting = vec![done];
+                    while let Ok(more) = self.requests.try_recv() {
+                        waiting.push(more);
+                    }
+                    self.reload(&mut folders, &stop).await;
+                    for done in waiting {
+                        let _ = done.send(());
+                    }
+                }
                 Some(()) = changes.recv() => {
                     folders.poll();
                     debounce.note(self.clock.now().mono);

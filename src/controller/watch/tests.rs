@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{Follower, Following, SourceStatus};
+use super::{Follower, Following, MOST_STACKS, Roster, SourceStatus};
 use crate::clock::SystemClock;
-use crate::desired::source::{Environment, Flags, Request, find};
+use crate::desired::source::{Environment, Flags, Request, Source, find};
 use crate::plan::Scope;
 
 const STACK: &str = "apiVersion: homeostat.dev/v1alpha1\nkind: Stack\nmetadata: {name: bot}\n";
@@ -171,6 +172,21 @@ async fn without_the_kernels_help_edits_are_found_by_looking() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_asks_finds_an_edit_that_nobody_has_noticed_yet() {
+    // Looks every five seconds only.
+    let run = Run::start(true, None).await;
+    for n in 2..5 {
+        write(&run.folder, "compose.yaml", &compose(&format!("web:{n}")));
+        run.following.refresh().await;
+        assert_eq!(run.image(), format!("web:{n}"));
+        assert_eq!(run.following.status.borrow().generation, n);
+    }
+    write(&run.folder, "compose.yaml", "services: [");
+    run.following.refresh().await;
+    assert!(run.following.status.borrow().error.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_alone_begins_no_generation() {
     let known = {
         let run = Run::start(false, None).await;
@@ -203,4 +219,62 @@ async fn a_restart_alone_begins_no_generation() {
     let goal = following.goal.borrow().clone().expect("a goal");
     assert_eq!(goal.desired.generation, 8);
     stop.cancel();
+}
+
+/// A folder with these Stacks in one file, and a roster that knows `known`.
+fn roster(names: usize, known: &[Source], folder: &Path) -> (Roster, mpsc::Receiver<Source>) {
+    let stacks: Vec<String> = (0..names).map(|n| STACK.replace("bot", &format!("s{n}"))).collect();
+    write(folder, "stacks.yaml", &stacks.join("---\n"));
+    write(folder, "compose.yaml", &compose("web:1"));
+    let (tell, found) = mpsc::channel(200);
+    (Roster::new(request(folder), known, Arc::new(SystemClock::new()), tell), found)
+}
+
+fn request(folder: &Path) -> Request {
+    Request {
+        path: Some(folder.to_owned()),
+        cwd: folder.to_owned(),
+        flags: Flags::default(),
+        environment: Environment::default(),
+        scope: Scope::default(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stack_that_is_added_is_found_once_and_one_that_goes_is_not_missed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let _ = roster(1, &[], folder.path());
+    let known = find(&request(folder.path())).expect("finds").sources;
+    let (roster, mut found) = roster(1, &known, folder.path());
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(roster.run(stop.clone()));
+    for name in ["new", "newer"] {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        write(folder.path(), &format!("{name}.yaml"), &STACK.replace("bot", name));
+        let source = tokio::time::timeout(Duration::from_secs(20), found.recv()).await;
+        assert_eq!(source.expect("in time").expect("runs").name, name);
+    }
+    std::fs::remove_file(folder.path().join("new.yaml")).expect("removes");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    write(folder.path(), "new.yaml", &STACK.replace("bot", "new"));
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(found.try_recv().is_err(), "it is known already");
+    stop.cancel();
+    running.await.expect("ends");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stacks_beyond_the_limit_are_not_kept() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (roster, mut found) = roster(MOST_STACKS + 5, &[], folder.path());
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(roster.run(stop.clone()));
+    for _ in 0..MOST_STACKS {
+        let source = tokio::time::timeout(Duration::from_secs(20), found.recv()).await;
+        assert!(source.expect("in time").is_some());
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(found.try_recv().is_err());
+    stop.cancel();
+    running.await.expect("ends");
 }

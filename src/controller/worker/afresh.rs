@@ -5,15 +5,28 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Goal, Worker};
 use crate::clock::Mono;
 use crate::controller::observer::Snapshot;
+use crate::desired::scope::concerns;
+use crate::plan::{Resource, Scope};
 
 impl Worker {
-    /// Forgets what waits for a later attempt. Failures in a row stay counted.
-    pub(super) fn start_afresh(&mut self) {
-        let backoffs = self.memory.backoff.values_mut();
-        for backoff in backoffs.chain(self.memory.resource_backoff.values_mut()) {
-            backoff.not_before = Mono::default();
+    /// Forgets what waits for a later attempt, for the services of a scope and what they use.
+    /// Failures in a row stay counted.
+    pub(super) fn start_afresh(&mut self, scope: &Scope) {
+        let Some(goal) = self.parts.goal.borrow().clone() else { return };
+        let project = &goal.desired.project;
+        for (slot, backoff) in &mut self.memory.backoff {
+            if concerns(project, scope, &Resource::Slot(slot.clone())) {
+                backoff.not_before = Mono::default();
+            }
         }
-        self.memory.pulled.clear();
+        for (resource, backoff) in &mut self.memory.resource_backoff {
+            if concerns(project, scope, resource) {
+                backoff.not_before = Mono::default();
+            }
+        }
+        self.memory
+            .pulled
+            .retain(|image| !concerns(project, scope, &Resource::Image(image.clone())));
     }
 
     /// An edit is a fresh start for pulls, for what could not be made before, and for the services

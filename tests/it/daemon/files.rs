@@ -207,3 +207,35 @@ fn row_35_a_cycle_is_printed() {
     assert!(told.contains("db -> web -> db") || told.contains("web -> db -> web"), "{told}");
     assert_eq!(runs(&project), before);
 }
+
+#[test]
+fn a_stack_that_is_added_is_kept_without_a_restart_and_one_that_goes_is_left_alone() {
+    let mut home = Home::new();
+    let (first, second) = (home.project("first"), home.project("second"));
+    home.write("first.stack.yaml", &stack("first", "first.yaml"));
+    home.write("first.yaml", &one(&first, ""));
+    let daemon = home.daemon(&[]);
+    daemon.until_ready("first", 1);
+    let before = runs(&first);
+    home.write("second.yaml", &one(&second, ""));
+    home.write("second.stack.yaml", &stack("second", "second.yaml"));
+    daemon.until_ready("second", 1);
+    assert_eq!(runs(&first), before);
+    let kept = (before, runs(&second));
+
+    std::fs::remove_file(home.stacks().join("second.stack.yaml")).expect("removes");
+    daemon.until("its absence is told", || {
+        daemon.condition("second", "SourceValid").starts_with("False SourceGone")
+    });
+    assert!(daemon.condition("first", "SourceValid").starts_with("True"));
+    // It is still kept as it was last read.
+    crate::support::docker(&["kill", &format!("{second}-a-1")]);
+    daemon.until("a runs again", || runs(&second) != kept.1);
+    assert_eq!(runs(&first), kept.0);
+
+    home.write("second.stack.yaml", &stack("second", "second.yaml"));
+    daemon.until("its return is told", || {
+        daemon.condition("second", "SourceValid").starts_with("True")
+    });
+    daemon.until_ready("second", 1);
+}

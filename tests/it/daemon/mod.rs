@@ -1,6 +1,7 @@
 //! The binary as a daemon, from outside: `homeostat run` on a real engine.
 
 mod boot;
+mod command;
 mod drivers;
 mod files;
 mod harness;

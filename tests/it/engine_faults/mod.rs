@@ -19,7 +19,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use homeostat::controller::meter::Meter;
+use homeostat::controller::worker::Wish;
 use homeostat::engine::docker::Deadlines;
+use homeostat::plan::Scope;
 
 use crate::engine_proxy::{EngineProxy, Record};
 use crate::support::{Setup, Stack, docker};
@@ -89,11 +91,11 @@ fn settle_hurried(stack: &mut Stack) {
         }
     }
     let over = Over(Arc::default());
-    let (ended, nudge) = (Arc::clone(&over.0), stack.tap.nudge.clone());
+    let (ended, wishes) = (Arc::clone(&over.0), stack.tap.wishes.clone());
     let person = std::thread::spawn(move || {
         while !ended.load(Ordering::SeqCst) {
             // A full queue is nudged already.
-            let _ = nudge.try_send(());
+            let _ = wishes.try_send(Wish::Afresh(Scope::default()));
             std::thread::sleep(Duration::from_millis(200));
         }
     });

@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use homeostat::controller::observer::Link;
+use homeostat::controller::worker::Wish;
 use homeostat::engine::Fault;
-use homeostat::plan::{SlotStatus, Standing};
+use homeostat::plan::{Scope, SlotStatus, Standing};
 
 use super::{CREATE, LIST, LONG, assert_two, behind, proxy, requests};
 use crate::engine_proxy::{Action, Rule};
@@ -37,7 +38,7 @@ fn row_5_a_forbidden_write_is_named_and_not_repeated_at_once() {
     let refused = stack.tap.views.borrow().report.refused.clone();
     assert_eq!(refused, [CREATE.to_owned()].into());
     proxy.heal();
-    stack.tap.nudge.blocking_send(()).expect("the worker listens");
+    stack.tap.wishes.blocking_send(Wish::Afresh(Scope::default())).expect("the worker listens");
     stack.settle(LONG);
     assert!(stack.tap.views.borrow().report.refused.is_empty());
     assert_two(&stack);

@@ -1,7 +1,7 @@
 //! Is an `apply` over? Pure: what a turn of the loop shows is the whole input.
 
-use crate::controller::observer::Link;
-use crate::controller::worker::View;
+use super::observer::Link;
+use super::worker::View;
 use crate::engine::Fault;
 use crate::observed::Slot;
 use crate::plan::{Entry, Report, Resource, Scope, SlotReport, SlotStatus, Standing};

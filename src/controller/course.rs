@@ -1,0 +1,219 @@
+//! The course of an `apply`, with or without a daemon: what its steps and turns tell so far, and
+//! when it is over.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::verdict::{self, Verdict};
+use super::worker::{Phase, Progress, View};
+use crate::clock::Mono;
+use crate::compose::Project;
+use crate::desired::scope::concerns;
+use crate::execute::StepResult;
+use crate::plan::recovery::SUSTAINED;
+use crate::plan::{Resource, Scope};
+
+/// A stuck loop gets this long to become unstuck by itself.
+const GRACE: Duration = Duration::from_secs(2);
+/// A service that ended meanwhile must stay up this long before it counts as ready.
+const QUIET: Duration = SUSTAINED;
+/// A service that had to be started so often isn't waited for any longer.
+const MOST_STARTS: u32 = 6;
+/// Time after which a quiet course is judged again.
+const SELDOM: Duration = Duration::from_secs(30);
+
+/// How it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Everything in scope is as it should be.
+    Settled,
+    /// Nothing goes on that could help.
+    Stuck,
+}
+
+/// What is known of a run.
+pub struct Course {
+    /// The project.
+    pub project: Arc<Project>,
+    /// What is waited for.
+    pub scope: Scope,
+    /// Steps that changed something.
+    pub changed: usize,
+    starts: BTreeMap<Resource, u32>,
+    /// When one that had been started was last started again.
+    last_again: Option<Mono>,
+    /// The last failure of each resource.
+    failures: BTreeMap<Resource, String>,
+    stuck_since: Option<Mono>,
+}
+
+impl Course {
+    /// Nothing has happened yet.
+    pub fn new(project: Arc<Project>, scope: Scope) -> Self {
+        Self {
+            project,
+            scope,
+            changed: 0,
+            starts: BTreeMap::new(),
+            last_again: None,
+            failures: BTreeMap::new(),
+            stuck_since: None,
+        }
+    }
+
+    /// A step moved on. Returns whether it is one of this run's.
+    pub fn step(&mut self, progress: &Progress, now: Mono) -> bool {
+        let resource = &progress.resource;
+        if !concerns(&self.project, &self.scope, resource) {
+            return false;
+        }
+        match &progress.phase {
+            Phase::Started => {
+                if matches!(progress.action, "start_container" | "restart_container") {
+                    self.started(progress, now);
+                }
+            }
+            Phase::Ended(StepResult::Done(_), _) => {
+                self.changed += 1;
+                if self.starts.get(resource).is_none_or(|starts| *starts == 1) {
+                    self.failures.remove(resource);
+                }
+            }
+            Phase::Ended(StepResult::Failed(error), _) => self.failed(progress, error),
+            Phase::Ended(StepResult::Unknown(fault), _) => self.failed(progress, fault),
+            Phase::Pulling(..) | Phase::Ended(StepResult::Skipped(_), _) => {}
+        }
+        true
+    }
+
+    /// Whether this was started more than once.
+    pub fn again(&self, resource: &Resource) -> bool {
+        self.starts.get(resource).is_some_and(|starts| *starts > 1)
+    }
+
+    /// Whether nothing was started again lately: what is ready may be called so.
+    pub fn is_quiet(&self, now: Mono) -> bool {
+        self.last_again.is_none_or(|end| now.since(end) >= QUIET)
+    }
+
+    fn started(&mut self, progress: &Progress, now: Mono) {
+        let starts = self.starts.entry(progress.resource.clone()).or_default();
+        *starts += 1;
+        if *starts > 1 {
+            self.last_again = Some(now);
+            let logs = match &progress.resource {
+                Resource::Slot(slot) => format!("; see `homeostat logs {}`", slot.service),
+                _ => String::new(),
+            };
+            let again = format!("started {starts} times, the last time: {}{logs}", progress.cause);
+            self.failures.insert(progress.resource.clone(), again);
+        }
+    }
+
+    fn failed(&mut self, progress: &Progress, error: &dyn std::fmt::Display) {
+        self.failures.insert(progress.resource.clone(), format!("{}: {error}", progress.op));
+    }
+
+    /// Judges a turn of the loop.
+    pub fn turn(&mut self, view: &View, now: Mono) -> Option<End> {
+        if self.starts.values().any(|starts| *starts >= MOST_STARTS) {
+            return Some(End::Stuck);
+        }
+        match verdict::judge(view, &self.scope) {
+            Verdict::Settled if self.is_quiet(now) => return Some(End::Settled),
+            Verdict::Settled | Verdict::Working => self.stuck_since = None,
+            Verdict::Stuck => {
+                let since = *self.stuck_since.get_or_insert(now);
+                if now.since(since) >= GRACE {
+                    return Some(End::Stuck);
+                }
+            }
+        }
+        None
+    }
+
+    /// When to judge again even if nothing happens.
+    pub fn recheck(&self) -> Duration {
+        let soon = self.stuck_since.is_some() || self.last_again.is_some();
+        if soon { GRACE / 2 } else { SELDOM }
+    }
+
+    /// Why it isn't as it should be: `what`, then a line for each reason.
+    pub fn unready(&self, what: &str, view: &View) -> String {
+        let mut message = what.to_owned();
+        for reason in verdict::reasons(view, &self.scope) {
+            message.push_str("\n  ");
+            message.push_str(&reason);
+        }
+        for (resource, failure) in &self.failures {
+            if !message.contains(failure.as_str()) {
+                message.push_str(&format!("\n  {resource}: {failure}"));
+            }
+        }
+        message
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controller::observer::Link;
+    use crate::observed::Slot;
+    use crate::plan::{Report, SlotReport, SlotStatus};
+
+    fn slot(service: &str) -> Slot {
+        Slot { project: "p".into(), service: service.into(), number: 1 }
+    }
+
+    fn course(services: &[&str]) -> Course {
+        let services = services.iter().map(|s| (*s).to_owned()).collect();
+        Course::new(Arc::default(), Scope { services })
+    }
+
+    fn start(service: &str) -> Progress {
+        Progress {
+            resource: Resource::Slot(slot(service)),
+            op: "start".into(),
+            action: "start_container",
+            cause: "exited 1".into(),
+            phase: Phase::Started,
+        }
+    }
+
+    fn ready(service: &str) -> View {
+        let ready = SlotReport { status: SlotStatus::Ready, ..SlotReport::default() };
+        let report = Report { slots: [(slot(service), ready)].into(), ..Report::default() };
+        View { link: Link::Live, report: Arc::new(report), ..View::default() }
+    }
+
+    fn at(seconds: u64) -> Mono {
+        Mono(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn steps_of_other_services_are_not_its_own() {
+        let mut course = course(&["web"]);
+        assert!(course.step(&start("web"), at(0)));
+        for _ in 0..MOST_STARTS {
+            assert!(!course.step(&start("db"), at(0)));
+        }
+        assert_eq!(course.turn(&ready("web"), at(0)), Some(End::Settled));
+    }
+
+    #[test]
+    fn what_was_started_again_must_stay_up_and_is_given_up_in_the_end() {
+        let mut course = course(&[]);
+        course.step(&start("web"), at(0));
+        course.step(&start("web"), at(1));
+        assert_eq!(course.turn(&ready("web"), at(2)), None);
+        assert!(course.again(&Resource::Slot(slot("web"))) && !course.is_quiet(at(2)));
+        assert_eq!(course.turn(&ready("web"), at(1).after(QUIET)), Some(End::Settled));
+        for _ in 2..MOST_STARTS {
+            course.step(&start("web"), at(3));
+        }
+        assert_eq!(course.turn(&ready("web"), at(1000)), Some(End::Stuck));
+        let told = course.unready("can't go on", &View::default());
+        assert!(told.contains("service web/1: started 6 times, the last time: exited 1"), "{told}");
+    }
+}

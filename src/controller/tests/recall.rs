@@ -1,0 +1,51 @@
+//! What a restart of the daemon remembers.
+
+use super::*;
+use crate::controller::recall;
+use crate::store::{Handle as Store, Journal};
+
+const YAML: &str = "
+services:
+  db: {image: 'app:1', volumes: ['data:/data']}
+volumes: {data: {}}
+";
+
+#[tokio::test(start_paused = true)]
+async fn what_is_made_is_written_down_with_its_hash() {
+    let goal = goal(1, YAML);
+    let hash = goal.desired.hashes["db"].clone();
+    let scene = Scene::on(engine(1), goal);
+    scene.settle(secs(30)).await;
+    assert_eq!(scene.announced.applied(), [("p/db/1".to_owned(), hash)]);
+}
+
+// Not on paused time: the journal has a thread of its own.
+#[tokio::test]
+async fn the_loss_of_a_volume_is_told_after_a_restart_too() {
+    let sim = engine(1);
+    let clock = sim.clock();
+    let (journal, _keeper) =
+        Store::spawn(Journal::in_memory(clock.clone()).expect("opens")).expect("thread");
+    let goal = goal(1, YAML);
+    let slot = Slot { project: "p".into(), service: "db".into(), number: 1 };
+    journal.set_applied("E", &slot, &goal.desired.hashes["db"]).await.expect("writes");
+
+    let memory = recall::memory(&journal, "E", &goal, &*clock).await;
+    assert_eq!(memory.applied, goal.desired.hashes);
+    let told = "volume p_data: notice(was removed, and its data with it; db starts with an empty";
+    let (plan, report) = look(&sim, &goal, &memory).await;
+    assert!(report.contains(told) && plan.contains("deleted by someone else"), "{plan}{report}");
+    let (plan, report) = look(&sim, &goal, &Memory::default()).await;
+    assert!(report.is_empty() && !plan.contains("deleted by someone else"), "{plan}{report}");
+}
+
+async fn look(sim: &Arc<SimEngine>, goal: &Goal, memory: &Memory) -> (String, String) {
+    let engine: DynEngine = Arc::clone(sim) as DynEngine;
+    let clock = sim.clock();
+    let seen = crate::controller::snapshot::read_once(&engine, &*clock, ["p".to_owned()].into())
+        .await
+        .expect("the engine answers");
+    let now = crate::clock::Clock::now(&*clock);
+    let (plan, report) = crate::plan::plan(&goal.desired, &seen.observed, memory, &goal.scope, now);
+    (plan.to_string(), report.to_string())
+}

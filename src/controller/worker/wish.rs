@@ -1,0 +1,75 @@
+//! What a person wants of a running loop: to be tried again, or to be told how it stands.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::{Link, Tap, View, Worker};
+use crate::plan::{Scope, Standing, plan};
+
+/// What a person wants.
+pub enum Wish {
+    /// What waits for a later attempt is tried at once.
+    Afresh(Scope),
+    /// How these services stand now, by the newest facts and all that the loop remembers.
+    Look(Scope, oneshot::Sender<View>),
+}
+
+impl Tap {
+    /// How the services of a scope stand now; `None` when the loop is over.
+    pub async fn look(&self, scope: &Scope) -> Option<View> {
+        let (answer, view) = oneshot::channel();
+        self.wishes.send(Wish::Look(scope.clone(), answer)).await.ok()?;
+        view.await.ok()
+    }
+}
+
+impl Worker {
+    /// Does what is wanted. Returns whether there is something new to plan for.
+    pub(super) fn grant(&mut self, wish: Wish) -> bool {
+        match wish {
+            Wish::Afresh(scope) => {
+                self.start_afresh(&scope);
+                true
+            }
+            Wish::Look(scope, answer) => {
+                // Whoever asked may have left.
+                let _ = answer.send(self.look(&scope));
+                false
+            }
+        }
+    }
+
+    /// Plans for a scope and does nothing.
+    fn look(&mut self, scope: &Scope) -> View {
+        let snapshot = self.parts.observer.snapshots.borrow().clone();
+        let goal = self.parts.goal.borrow().clone();
+        let (Link::Live, Some(goal)) = (&snapshot.link, goal) else {
+            return View { link: snapshot.link, observed: snapshot.observed, ..View::default() };
+        };
+        if !self.is_shown(&goal.desired.project.name, &snapshot) {
+            return View { link: Link::Connecting, ..View::default() };
+        }
+        let mut observed = (*snapshot.observed).clone();
+        observed.probes = self.probes.clone();
+        let scope = if scope.services.is_empty() { &goal.scope } else { scope };
+        let now = self.parts.clock.now();
+        let doubtful = self.set_doubtful(&observed);
+        let (plan, report) = plan(&goal.desired, &observed, &self.memory, scope, now);
+        let busy = match scope.services.is_empty() {
+            true => self.memory.busy.len(),
+            false => report.entries.iter().filter(|e| e.standing == Standing::InProgress).count(),
+        };
+        self.memory.busy.retain(|resource| !doubtful.contains(resource));
+        View {
+            turn: self.turn,
+            revision: snapshot.revision,
+            generation: goal.desired.generation,
+            link: Link::Live,
+            observed: Arc::new(observed),
+            plan: Arc::new(plan),
+            report: Arc::new(report),
+            busy,
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! The verbs of a person while a daemon keeps the project.
+
+use super::harness::{Home, Ran, facts, ran, runs};
+use crate::support::IMAGE;
+
+fn three(project: &str, image: &str, more: &str) -> String {
+    format!(
+        "\
+name: {project}
+services:
+  db:
+    image: {IMAGE}
+    command: [listen, '8000']
+    stop_grace_period: 1s
+  web:
+    image: {IMAGE}
+    command: [listen, '8000']
+    stop_grace_period: 1s
+    depends_on: [db]
+{more}  bad:
+    image: {image}
+    command: [sleep]
+    pull_policy: never
+"
+    )
+}
+
+const MISSING: &str = "homeostat-test/no-such-image:1";
+
+#[test]
+fn an_apply_of_one_service_is_limited_to_it_and_counts_the_edit_before_it() {
+    let mut home = Home::new();
+    let project = home.project("scope");
+    home.write("compose.yaml", &three(&project, MISSING, ""));
+    let daemon = home.daemon(&[]);
+    daemon.until("web is ready", || {
+        daemon.services().get(&format!("{project}/web")).is_some_and(|s| s == "ready")
+    });
+    // `bad` can never run, and keeps nobody.
+    let ran = home.run(&["apply", "web"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.stdout.contains("ready; 0 changes (by the daemon)"), "{ran:?}");
+    assert!(!ran.stderr.contains("bad"), "{ran:?}");
+    let whole = home.run(&["apply"]);
+    assert_eq!(whole.code, Some(1), "{whole:?}");
+    assert!(whole.stderr.contains("service bad/1") && whole.stderr.contains("is missing"));
+
+    // Edited and applied at once, before the daemon's watch has told it.
+    let before = runs(&project);
+    home.write("compose.yaml", &three(&project, MISSING, "    environment: {V: '2'}\n"));
+    let ran = home.run(&["apply", "web"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(facts(&project, "{{.Config.Env}}")["web-1"].contains("V=2"));
+    assert_eq!(runs(&project)["db-1"], before["db-1"]);
+
+    let ran = home.run(&["apply", "wbe"]);
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    assert!(ran.stderr.contains("did you mean `web`?"), "{ran:?}");
+}
+
+#[test]
+fn a_plan_is_the_daemons_in_the_same_words() {
+    let mut home = Home::new();
+    let project = home.project("plan");
+    home.write("compose.yaml", &three(&project, MISSING, ""));
+    let daemon = home.daemon(&[]);
+    daemon.until("web is ready", || {
+        daemon.services().get(&format!("{project}/web")).is_some_and(|s| s == "ready")
+    });
+    let verbs: [&[&str]; 3] = [&["plan"], &["plan", "-o", "json"], &["plan", "web"]];
+    let kept: Vec<Ran> = verbs.iter().map(|verb| home.run(verb)).collect();
+    let nothing = home.run(&["plan", "--detailed-exitcode"]);
+    assert_eq!(nothing.code, Some(0), "{nothing:?}");
+    daemon.kill();
+    for (verb, with) in verbs.iter().zip(kept) {
+        let without = home.run(verb);
+        assert_eq!((with.code, without.code), (Some(0), Some(0)), "{with:?}");
+        assert_eq!(with.stdout, without.stdout, "{verb:?}");
+    }
+}
+
+#[test]
+fn a_variable_of_the_shell_is_told_by_the_daemon_and_refused_from_the_client() {
+    let mut home = Home::new();
+    let project = home.project("shell");
+    let more = "    environment: [\"TOKEN=${TOKEN:-none}\"]\n";
+    home.write("compose.yaml", &three(&project, IMAGE, more));
+    let daemon = home.daemon_with(&[], |command| {
+        command.env("TOKEN", "hunter2").env("OTHER", "unused");
+    });
+    daemon.until_ready("stacks", 1);
+    daemon.until("the variable is told", || daemon.log().contains("change the project: TOKEN;"));
+    assert!(!daemon.log().contains("hunter2"), "{}", daemon.log());
+    assert!(facts(&project, "{{.Config.Env}}")["web-1"].contains("TOKEN=none"));
+    let before = runs(&project);
+    for verb in ["apply", "plan"] {
+        let refused = ran(home.command().arg(verb).env("TOKEN", "hunter2"));
+        assert_eq!(refused.code, Some(2), "{refused:?}");
+        assert!(refused.stderr.contains("service web"), "{refused:?}");
+        assert!(refused.stderr.contains("variables of this shell: TOKEN;"), "{refused:?}");
+        assert!(refused.stderr.contains("--inherit-env"), "{refused:?}");
+        assert!(!refused.stderr.contains("hunter2"), "{refused:?}");
+        let detailed = home.run(&["plan", "--profile", "x"]);
+        assert_eq!(detailed.code, Some(0), "the same project: {detailed:?}");
+    }
+    assert_eq!(home.run(&["apply"]).code, Some(0));
+    assert_eq!(runs(&project), before);
+    // The mend works at once.
+    home.write(".env", "TOKEN=hunter2\n");
+    let applied = ran(home.command().arg("apply").env("TOKEN", "hunter2"));
+    assert_eq!(applied.code, Some(0), "{applied:?}");
+    assert!(facts(&project, "{{.Config.Env}}")["web-1"].contains("TOKEN=hunter2"));
+}
+
+#[test]
+fn a_daemon_that_inherits_agrees_with_its_shell() {
+    let mut home = Home::new();
+    let project = home.project("inherit");
+    let more = "    environment: [TOKEN]\n";
+    home.write("compose.yaml", &three(&project, IMAGE, more));
+    let daemon = home.daemon_with(&["--inherit-env"], |command| {
+        command.env("TOKEN", "hunter2");
+    });
+    daemon.until_ready("stacks", 1);
+    assert!(!daemon.log().contains("would change the project"), "{}", daemon.log());
+    let applied = ran(home.command().arg("apply").env("TOKEN", "hunter2"));
+    assert_eq!(applied.code, Some(0), "{applied:?}");
+    let refused = home.run(&["apply"]);
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+}
