@@ -318,6 +318,7 @@ impl Observer {
         }
     }
 
+    /// The first full read of a connection is over. All but the first connection end a gap.
     fn connected(&self, gap: &mut bool) {
         if std::mem::replace(gap, true) {
             self.metrics.event_gap();

@@ -79,6 +79,7 @@ async fn step(scene: &Scene, seed: &mut u64, generation: &mut u64) {
                 CallFault::Cut { effect: true },
                 CallFault::Garbage,
                 CallFault::Delay(secs(2)),
+                CallFault::Late(secs(2)),
             ];
             let fault = fault[pick(fault.len())].clone();
             let call = ["POST ", "GET ", "DELETE ", ""][pick(4)].into();

@@ -38,8 +38,8 @@ impl Worker {
         self.prober.set_targets(targets);
     }
 
-    /// Marks what only old facts are known of as busy; returns what wasn't before. Who changed it
-    /// is looked at already, and a new snapshot ends the doubt.
+    /// Marks as busy what only old facts are known of; returns what wasn't before. It is being read
+    /// already, and the snapshot with the answer ends the doubt.
     pub(super) fn set_doubtful(&mut self, observed: &Observed) -> BTreeSet<Resource> {
         let doubtful = self.parts.observer.changes.doubtful(observed);
         let new: BTreeSet<Resource> = doubtful.difference(&self.memory.busy).cloned().collect();
