@@ -270,21 +270,24 @@ impl Worker {
         let wake = if lessons.forgiven.is_empty() { report.wake } else { Some(begun.mono) };
         let plan = Arc::new(plan);
         let observed = Arc::new(observed);
-        self.measure(&goal, &plan, &report, begun.mono);
+        let busy = self.memory.busy.len() + plan.steps.len();
+        let took = self.parts.clock.now().mono.since(begun.mono);
+        // Who acts comes before who watches.
+        if !plan.is_empty() {
+            self.begin(&goal, &plan, &observed, snapshot.event_at, begun);
+        }
+        self.measure(&goal, &plan, &report, took);
         self.turn += 1;
         self.views.send_replace(View {
             turn: self.turn,
             generation: goal.desired.generation,
             link: Link::Live,
             revision: snapshot.revision,
-            observed: Arc::clone(&observed),
-            plan: Arc::clone(&plan),
+            observed,
+            plan,
             report: Arc::new(report),
-            busy: self.memory.busy.len() + plan.steps.len(),
+            busy,
         });
-        if !plan.is_empty() {
-            self.begin(goal, plan, observed, snapshot.event_at, begun);
-        }
         self.memory.busy.retain(|resource| !doubtful.contains(resource));
         wake
     }
@@ -299,32 +302,31 @@ impl Worker {
         });
     }
 
-    fn measure(&self, goal: &Goal, plan: &Plan, report: &Report, begun: Mono) {
+    fn measure(&self, goal: &Goal, plan: &Plan, report: &Report, took: Duration) {
         let metrics = &self.parts.metrics;
         let project = &goal.desired.project.name;
         for step in &plan.steps {
             metrics.drift(step.cause.kind());
         }
-        let now = self.parts.clock.now();
-        metrics.services(project, report, now.wall);
+        metrics.services(project, report, self.parts.clock.now().wall);
         let result = match (plan.is_empty(), report.settled()) {
             (false, _) => "requeue",
             (true, true) => "success",
             (true, false) => "requeue_after",
         };
-        metrics.reconciled(result, now.mono.since(begun));
+        metrics.reconciled(result, took);
     }
 
     fn begin(
         &mut self,
-        goal: Goal,
-        plan: Arc<Plan>,
-        observed: Arc<Observed>,
+        goal: &Goal,
+        plan: &Arc<Plan>,
+        observed: &Arc<Observed>,
         event_at: Option<Mono>,
         now: Now,
     ) {
         if let Err(violations) =
-            crate::plan::check::check(&plan, &goal.desired, &observed, &self.memory, now)
+            crate::plan::check::check(plan, &goal.desired, observed, &self.memory, now)
         {
             // A defect of the planner: doing nothing is safer than doing the wrong thing.
             for violation in violations {
@@ -336,11 +338,11 @@ impl Worker {
         for line in plan.to_string().lines() {
             tracing::info!(project = %goal.desired.project.name, "plan {line}");
         }
-        let underway = Underway::begin(&plan, &mut self.memory);
+        let underway = Underway::begin(plan, &mut self.memory);
         let number = self.next_run;
         self.next_run += 1;
         let run = Run {
-            plan: Arc::clone(&plan),
+            plan: Arc::clone(plan),
             desired: Arc::clone(&goal.desired),
             underway,
             created: BTreeMap::new(),
@@ -350,13 +352,13 @@ impl Worker {
         self.runs.insert(number, run);
         let context = Arc::new(Context {
             engine: Arc::clone(&self.parts.engine),
-            desired: goal.desired,
-            observed,
+            desired: Arc::clone(&goal.desired),
+            observed: Arc::clone(observed),
             recorder: Arc::clone(&self.parts.recorder),
             freshness: self.parts.observer.changes.clone(),
             stop: self.stop.clone(),
         });
-        let post = self.post.clone();
+        let (plan, post) = (Arc::clone(plan), self.post.clone());
         tokio::spawn(async move {
             let (tx, mut rx) = mpsc::channel(256);
             // In a task of its own: a defect there must not leave its resources busy for ever.
