@@ -62,7 +62,13 @@ fn summary(project: &str, scope: &Scope, plan: &Plan, report: &Report) -> String
 }
 
 fn document(project: &str, scope: &Scope, plan: &Plan, report: &Report) -> PlanDocument {
-    let under_way = report.entries.iter().any(|entry| entry.standing == Standing::InProgress);
+    // What is tried again later, or is under way, is still to be done.
+    let outstanding = report.entries.iter().any(|entry| {
+        matches!(
+            entry.standing,
+            Standing::InProgress | Standing::Backoff { .. } | Standing::Refused { .. }
+        )
+    });
     let steps = plan.steps.iter().map(|step| PlannedStep {
         id: step.id.0,
         after: step.after.iter().map(|id| id.0).collect(),
@@ -86,7 +92,7 @@ fn document(project: &str, scope: &Scope, plan: &Plan, report: &Report) -> PlanD
     });
     PlanDocument {
         project: project.to_owned(),
-        changes: !plan.is_empty() || under_way,
+        changes: !plan.is_empty() || outstanding,
         steps: steps.collect(),
         report: entries.collect(),
         services: services.collect(),

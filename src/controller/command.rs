@@ -14,15 +14,19 @@ use super::observer::{Handle, Link};
 use super::snapshot::Dirty;
 use super::watch::{Following, SourceStatus};
 use super::worker::{Goal, Phase, Progress as Progressed, Tap, View, Wish};
-use crate::clock::Clock;
+use crate::clock::{Clock, Mono};
 use crate::desired::digest::{Digests, differing, digests};
 use crate::desired::scope::scope;
+use crate::engine::Fault;
 use crate::execute::StepResult;
 use crate::plan::{Scope, Standing};
 use crate::server::{Command, Progress, Reporter, Request, StepState, Wanted, reason};
 
 /// How long a stack that begins just now may take until its loop runs.
 const BEGINS_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long an `apply` bears an engine that is away.
+const AWAY: Duration = Duration::from_secs(30);
 
 /// Differing parts that are named.
 const MOST_PARTS: usize = 10;
@@ -64,6 +68,7 @@ pub async fn serve(mut inbox: mpsc::Receiver<Request>, desk: Desk, stop: Cancell
         tokio::spawn(async move {
             let result = tokio::select! {
                 () = stop.cancelled() => return,
+                () = progress.gone() => return,
                 result = desk.carry_out(command, &progress) => result,
             };
             if let Some(result) = result.unwrap_or_else(|refusal| Some(refusal.into())) {
@@ -155,6 +160,9 @@ impl Desk {
             .map_err(|unknown| refusal(reason::UNKNOWN_SERVICE, unknown.to_string()))?;
         let tap = self.running(kept.tap).await?;
         self.observer.refresh(Dirty::everything()).await;
+        if let Link::Stale(fault) = &self.observer.snapshots.borrow().link {
+            return Err(refusal(fault.reason(), fault.to_string()));
+        }
         Ok(Fresh { goal, tap, scope })
     }
 
@@ -193,9 +201,11 @@ impl Desk {
         let mut views = tap.views.clone();
         let _ = tap.wishes.send(Wish::Afresh(scope.clone())).await;
         let mut number = 0;
+        let mut stale_since = None;
         loop {
             views.mark_unchanged();
-            let view = look(&tap, &scope).await?;
+            let view = tap.look(&scope).await.ok_or_else(over)?;
+            self.bear(&view.link, &mut stale_since)?;
             // What led to this is told before the end.
             while let Ok(step) = steps.try_recv() {
                 if course.step(&step, self.clock.now().mono) {
@@ -240,6 +250,23 @@ impl Desk {
                 }
             }
         }
+    }
+}
+
+impl Desk {
+    /// Refuses when the engine has been away for too long, or refuses us. An engine that restarts,
+    /// or a stream that a proxy cuts, is back soon.
+    fn bear(&self, link: &Link, stale_since: &mut Option<Mono>) -> Result<(), Refusal> {
+        let Link::Stale(fault) = link else {
+            *stale_since = None;
+            return Ok(());
+        };
+        let now = self.clock.now().mono;
+        let since = *stale_since.get_or_insert(now);
+        if matches!(fault, Fault::Forbidden { .. }) || now.since(since) >= AWAY {
+            return Err(refusal(fault.reason(), fault.to_string()));
+        }
+        Ok(())
     }
 }
 

@@ -121,7 +121,9 @@ impl Course {
             return Some(End::Stuck);
         }
         match verdict::judge(view, &self.scope) {
-            Verdict::Settled if self.is_quiet(now) => return Some(End::Settled),
+            Verdict::Settled if self.is_quiet(now) && !self.waits_for_proof(view) => {
+                return Some(End::Settled);
+            }
             Verdict::Settled | Verdict::Working => self.stuck_since = None,
             Verdict::Stuck => {
                 let since = *self.stuck_since.get_or_insert(now);
@@ -131,6 +133,12 @@ impl Course {
             }
         }
         None
+    }
+
+    /// Whether something in scope kept failing before, and may do so again.
+    fn waits_for_proof(&self, view: &View) -> bool {
+        let slots = view.unproven.iter().cloned().map(Resource::Slot);
+        slots.into_iter().any(|slot| concerns(&self.project, &self.scope, &slot))
     }
 
     /// When to judge again even if nothing happens.

@@ -218,6 +218,8 @@ pub struct Lessons {
     pub forgiven: Vec<Slot>,
     /// Jobs that ended well: configuration hash and image ID.
     pub jobs: Vec<(Slot, String, String)>,
+    /// When the next slot is forgiven, if it stays ready.
+    pub forgives_at: Option<Mono>,
 }
 
 /// What a report teaches: who is down since when, who is forgiven, which jobs are over.
@@ -230,9 +232,7 @@ pub fn observe(
 ) -> Lessons {
     let mut lessons = Lessons::default();
     memory.backoff.retain(|slot, backoff: &mut Backoff| {
-        let ready = report.slots.get(slot).is_some_and(|s| {
-            matches!(s.status, SlotStatus::Ready | SlotStatus::Degraded | SlotStatus::Completed)
-        });
+        let ready = report.slots.get(slot).is_some_and(|s| s.status.is_good());
         // The old container's health says nothing of the replacement that fails.
         let ready = ready && !is_pending(report, slot);
         let over = recovery::observed_ready(backoff, ready, now.mono);
@@ -241,6 +241,8 @@ pub fn observe(
         }
         !over
     });
+    let since = memory.backoff.values().filter_map(|backoff| backoff.ready_since).min();
+    lessons.forgives_at = since.map(|since| since.after(recovery::SUSTAINED));
     let down: BTreeSet<&str> = report
         .slots
         .iter()
@@ -285,6 +287,14 @@ fn adopt(memory: &mut Memory, desired: &Desired, slot: &Slot, container: Option<
     {
         memory.applied.insert(slot.service.clone(), hash.clone());
     }
+}
+
+/// Slots that are ready now, failed more than once, and haven't been ready for so long that it is
+/// forgiven. One failure is no series: an edit's first attempt counts as one.
+pub fn unproven(memory: &Memory, report: &Report) -> BTreeSet<Slot> {
+    let ready = |slot: &Slot| report.slots.get(slot).is_some_and(|s| s.status.is_good());
+    let failed = memory.backoff.iter().filter(|(_, backoff)| backoff.failures > 1);
+    failed.map(|(slot, _)| slot).filter(|slot| ready(slot)).cloned().collect()
 }
 
 /// Which containers are of our making.

@@ -286,9 +286,12 @@ impl Observer {
                 full = true;
             }
             if full || now.mono >= next_resync {
-                dirty.merge(Dirty::everything());
                 next_resync = now.mono.after(self.resync);
-                session.begin(self.reads.count(), now);
+                // One that lasts longer than this pause would never end, were it begun anew.
+                if full || session.need().is_none() {
+                    dirty.merge(Dirty::everything());
+                    session.begin(self.reads.count(), now);
+                }
             }
             if foreign.is_some_and(|f| now.mono >= f) {
                 dirty.list = true;

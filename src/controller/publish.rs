@@ -11,7 +11,7 @@ use crate::api::status::{
 use crate::clock::Timestamp;
 use crate::engine::{Fault, fault};
 use crate::observed::{Container, Observed, Slot, labels};
-use crate::plan::{Plan, Report, Resource, SlotReport, SlotStatus, Standing};
+use crate::plan::{Plan, Report, Resource, SlotReport, Standing};
 
 /// What is known of a stack's files.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -84,7 +84,7 @@ fn engine(endpoint: &str, sights: &[StackSight], observed: Option<&Observed>) ->
 fn stack(sight: &StackSight, old: Option<&StackStatus>, now: Timestamp) -> StackStatus {
     let (report, view) = (&sight.view.report, &sight.view);
     let generation = sight.goal.as_ref().map_or(0, |g| g.desired.generation);
-    let ready = report.slots.values().filter(|s| is_good(s.status)).count();
+    let ready = report.slots.values().filter(|s| s.status.is_good()).count();
     let desired = report.slots.len();
     let synced = view.plan.is_empty() && view.busy == 0 && view.link == Link::Live;
     let waiting: Vec<String> = report
@@ -163,10 +163,6 @@ const fn holds(condition: bool) -> ConditionStatus {
     if condition { ConditionStatus::True } else { ConditionStatus::False }
 }
 
-const fn is_good(status: SlotStatus) -> bool {
-    matches!(status, SlotStatus::Ready | SlotStatus::Degraded | SlotStatus::Completed)
-}
-
 fn service(
     sight: &StackSight,
     slot: &Slot,
@@ -179,7 +175,7 @@ fn service(
     let resource = Resource::Slot(slot.clone());
     let planned = sight.view.plan.steps.iter().any(|s| s.resource == resource);
     let mut conditions = old.map(|o| o.conditions.clone()).unwrap_or_default();
-    let good = is_good(report.status);
+    let good = report.status.is_good();
     set_condition(
         &mut conditions,
         Condition {

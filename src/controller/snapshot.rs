@@ -307,7 +307,8 @@ fn differs(cached: &Container, merged: &Container) -> bool {
     let networks = |c: &Container| -> Vec<(String, String)> {
         c.networks.iter().map(|(name, e)| (name.clone(), e.network_id.clone())).collect()
     };
-    cached.state != merged.state
+    !merged.inspected
+        || cached.state != merged.state
         || cached.health != merged.health
         || cached.name != merged.name
         || networks(cached) != networks(merged)

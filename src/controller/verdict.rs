@@ -40,10 +40,8 @@ fn entries<'a>(report: &'a Report, scope: &'a Scope) -> impl Iterator<Item = &'a
 
 /// How many slots in scope are ready or completed, and how many there are.
 pub fn ready(report: &Report, scope: &Scope) -> (usize, usize) {
-    let good =
-        |status| matches!(status, SlotStatus::Ready | SlotStatus::Degraded | SlotStatus::Completed);
     let slots = || in_scope(report, scope);
-    (slots().filter(|(_, slot)| good(slot.status)).count(), slots().count())
+    (slots().filter(|(_, slot)| slot.status.is_good()).count(), slots().count())
 }
 
 /// Whether everything in scope is as it should be and nothing waits.

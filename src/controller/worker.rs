@@ -10,6 +10,7 @@
 
 mod afresh;
 mod look;
+mod progress;
 mod wish;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +20,8 @@ use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+pub use self::progress::{Phase, Progress};
+use self::progress::{announce, is_restart, log_end};
 pub use self::wish::Wish;
 use super::ledger::{self, Underway};
 use super::meter::Meter;
@@ -29,7 +32,7 @@ use crate::desired::Desired;
 use crate::engine::{ContainerId, DynEngine};
 use crate::execute::{Context, News, Recorder, StepResult, execute};
 use crate::observed::{Observed, Slot};
-use crate::plan::{Cause, Memory, Op, Plan, Report, Resource, Scope, Step, StepId, plan};
+use crate::plan::{Memory, Op, Plan, Report, Resource, Scope, Step, StepId, plan};
 use crate::probe::Readiness;
 use crate::probe::prober::Prober;
 use crate::probe::spec::Probe;
@@ -67,32 +70,8 @@ pub struct View {
     pub report: Arc<Report>,
     /// Resources that steps work on, or of which only old facts are known.
     pub busy: usize,
-}
-
-/// What happens to a step, for people and for the journal.
-#[derive(Debug, Clone)]
-pub struct Progress {
-    /// What it is about.
-    pub resource: Resource,
-    /// The operation, in words.
-    pub op: String,
-    /// Its action word.
-    pub action: &'static str,
-    /// Why, in words.
-    pub cause: String,
-    /// How far it is.
-    pub phase: Phase,
-}
-
-/// How far a step is.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Phase {
-    /// It began.
-    Started,
-    /// A pull goes on: words, bytes so far, bytes in all.
-    Pulling(String, Option<u64>, Option<u64>),
-    /// It ended so, after this time.
-    Ended(StepResult, Duration),
+    /// Slots that failed several times and haven't been ready for long enough since.
+    pub unproven: BTreeSet<Slot>,
 }
 
 /// What a worker is made of.
@@ -267,7 +246,8 @@ impl Worker {
             self.parts.recorder.job(slot, hash, image, begun);
         }
         // Whoever was forgiven in this turn may be tried at once.
-        let wake = if lessons.forgiven.is_empty() { report.wake } else { Some(begun.mono) };
+        let again = (!lessons.forgiven.is_empty()).then_some(begun.mono);
+        let wake = [report.wake, again, lessons.forgives_at].into_iter().flatten().min();
         let plan = Arc::new(plan);
         let observed = Arc::new(observed);
         let busy = self.memory.busy.len() + plan.steps.len();
@@ -285,6 +265,7 @@ impl Worker {
             revision: snapshot.revision,
             observed,
             plan,
+            unproven: ledger::unproven(&self.memory, &report),
             report: Arc::new(report),
             busy,
         });
@@ -465,35 +446,4 @@ impl Worker {
             let _ = post.send(Inbox::Observed(resource)).await;
         });
     }
-}
-
-fn announce(progress: &broadcast::Sender<Progress>, step: &Step, phase: Phase) {
-    // Nobody listening is fine.
-    let _ = progress.send(Progress {
-        resource: step.resource.clone(),
-        op: step.op.to_string(),
-        action: step.op.action(),
-        cause: step.cause.to_string(),
-        phase,
-    });
-}
-
-fn log_end(step: &Step, result: &StepResult) {
-    match result {
-        StepResult::Done(_) => tracing::info!("done: {}: {}", step.resource, step.op),
-        StepResult::Failed(error) => {
-            tracing::warn!(%error, "failed: {}: {}", step.resource, step.op);
-        }
-        StepResult::Unknown(fault) => {
-            tracing::warn!(%fault, "nobody knows whether it happened: {}: {}", step.resource, step.op);
-        }
-        StepResult::Skipped(_) => tracing::info!("skipped: {}: {}", step.resource, step.op),
-    }
-}
-
-/// A container that had run before runs again.
-const fn is_restart(step: &Step, result: &StepResult) -> bool {
-    let again = matches!(step.op, Op::Restart { .. })
-        || matches!((&step.op, &step.cause), (Op::Start { .. }, Cause::Exited { .. }));
-    again && matches!(result, StepResult::Done(_))
 }

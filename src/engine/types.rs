@@ -110,6 +110,8 @@ pub struct NetworkSummary {
     pub gateways: Vec<String>,
     /// Members by container ID → IPv4 address without prefix length; only from inspect.
     pub members: BTreeMap<String, String>,
+    /// Creation time.
+    pub created: Timestamp,
 }
 
 /// One volume.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use super::leftover::UNFINISHED_GRACE;
 use super::service::SlotPlan;
 use super::step::{Cause, NetworkRef, Op, Resource, StepId, Target};
 use super::{NetworkState, Planner, Standing};
@@ -76,8 +77,9 @@ impl<'a> Planner<'a> {
         let resource = Resource::Network(network.name.clone());
         let named = self.found_networks.get(network.name.as_str()).into_iter().flatten();
         let others: Vec<&'a NetworkSummary> = named.copied().filter(|n| n.id != used.id).collect();
-        let (unused, rest): (Vec<_>, Vec<_>) =
-            others.into_iter().partition(|n| self.made(network, n) && !self.is_used(n));
+        let (unused, rest): (Vec<_>, Vec<_>) = others
+            .into_iter()
+            .partition(|n| self.made(network, n) && !self.is_used(n) && self.is_settled(n));
         if !rest.is_empty() {
             let what = format!(
                 "{} networks have this name, {} is used; Docker Compose may fail to start \
@@ -107,6 +109,16 @@ impl<'a> Planner<'a> {
         let label = |name: &str| found.labels.get(name).map(String::as_str);
         label(labels::PROJECT) == Some(&self.desired.project.name)
             && label(labels::NETWORK) == Some(&network.key)
+    }
+
+    /// Whether a network has been there for a while: who made it just now may be about to use it,
+    /// and a container that never started doesn't show in it.
+    fn is_settled(&mut self, network: &NetworkSummary) -> bool {
+        let age = self.elapsed(network.created).unwrap_or(UNFINISHED_GRACE);
+        if age < UNFINISHED_GRACE {
+            self.report.wake_at(self.now.mono.after(UNFINISHED_GRACE.saturating_sub(age)));
+        }
+        age >= UNFINISHED_GRACE
     }
 
     /// Whether any container, running or not, has an endpoint in that network.

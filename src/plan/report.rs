@@ -151,6 +151,11 @@ impl SlotStatus {
         }
     }
 
+    /// It does what it is for, or did.
+    pub const fn is_good(self) -> bool {
+        matches!(self, Self::Ready | Self::Degraded | Self::Completed)
+    }
+
     /// Nothing more is expected to happen.
     pub const fn is_settled(self) -> bool {
         matches!(self, Self::Ready | Self::Degraded | Self::Completed | Self::Held | Self::Paused)

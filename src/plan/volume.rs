@@ -59,7 +59,11 @@ impl Planner<'_> {
             return SupplyState::Blocked("the volume could not be created".into());
         }
         let op = Op::CreateVolume { key: volume.key.clone() };
-        let Some(user) = users.iter().find(|u| self.memory.applied.contains_key(**u)) else {
+        // What an edit adds was never there.
+        let had_it =
+            |user: &&&str| self.memory.applied.get(**user) == self.desired.hashes.get(**user);
+        let known = users.iter().filter(|user| self.memory.applied.contains_key(**user));
+        let Some(user) = known.into_iter().find(had_it) else {
             return SupplyState::Coming(self.push(resource, op, Cause::Missing, vec![]));
         };
         let what = format!("was removed, and its data with it; {user} starts with an empty one");

@@ -91,6 +91,11 @@ impl Reporter {
         !matches!(self.lines.try_send(progress), Err(mpsc::error::TrySendError::Closed(_)))
     }
 
+    /// Ends when the caller has left.
+    pub async fn gone(&self) {
+        self.lines.closed().await;
+    }
+
     /// Reports the result, [`Progress::Finished`] or its like, and ends the stream.
     /// Without it the caller is told that the stream broke off.
     pub fn finish(mut self, result: Progress) {

@@ -9,6 +9,7 @@ use crate::api::plan::PlanAnswer;
 use crate::controller::command::{Desk, Kept, serve};
 use crate::controller::watch::{Following, SourceStatus};
 use crate::desired::digest::digests;
+use crate::engine::sim::EngineStop;
 use crate::server::{Command, Progress as Line, Reporter, Request, StepState, Wanted, reason};
 
 const TWO: &str = "
@@ -16,6 +17,11 @@ services:
   db: {image: 'app:1'}
   web: {image: 'app:1', depends_on: [db]}
   bad: {image: 'app:1'}
+";
+
+const CHECKED: &str = "
+services:
+  db: {image: 'app:1', healthcheck: {test: [CMD, ok], interval: 1s, retries: 100}}
 ";
 
 /// A scene whose daemon takes commands.
@@ -176,12 +182,61 @@ async fn an_unknown_service_is_told_the_nearest() {
 async fn an_engine_that_is_away_is_told_at_once() {
     let office = Office::new(Scene::new(1, TWO));
     office.scene.settle(secs(30)).await;
-    office.scene.sim.stop_engine(crate::engine::sim::EngineStop::Kill);
+    office.scene.sim.stop_engine(EngineStop::Kill);
     sleep(secs(1)).await;
     let begun = office.scene.sim.clock().elapsed();
     let (_, end) = all(office.apply(&[]).await).await;
     assert!(matches!(&end, Line::Failed { reason, .. } if reason != "Blocked"), "{end:?}");
     assert!(office.scene.sim.clock().elapsed() - begun < secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_apply_bears_an_engine_that_restarts_and_not_one_that_stays_away() {
+    for (away, borne) in [(secs(5), true), (secs(300), false)] {
+        let sim = engine(1);
+        sim.behave("db", ready_after(secs(3)));
+        let office = Office::new(Scene::on(sim, goal(1, CHECKED)));
+        let lines = office.apply(&["db"]).await;
+        sleep(secs(1)).await;
+        let begun = office.scene.sim.clock().elapsed();
+        let sim = Arc::clone(&office.scene.sim);
+        tokio::spawn(async move { sim.restart_engine(EngineStop::Kill, away).await });
+        let (_, end) = all(lines).await;
+        assert_eq!(matches!(end, Line::Finished { .. }), borne, "{end:?}");
+        assert!(office.scene.sim.clock().elapsed() - begun < secs(90));
+        sleep(away).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_whose_caller_left_ends() {
+    let sim = engine(1);
+    sim.behave("db", ready_after(secs(86_400)));
+    let office = Office::new(Scene::on(sim, goal(1, CHECKED)));
+    sleep(secs(10)).await;
+    let listeners = office.scene.tap.progress.receiver_count();
+    let lines = office.apply(&["db"]).await;
+    sleep(secs(10)).await;
+    assert_eq!(office.scene.tap.progress.receiver_count(), listeners + 1, "it is being served");
+    drop(lines);
+    sleep(ms(10)).await;
+    assert_eq!(office.scene.tap.progress.receiver_count(), listeners);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_apply_does_not_call_ready_what_kept_crashing_just_now() {
+    let sim = engine(1);
+    sim.behave("bad", exits(secs(4), 1));
+    let office = Office::new(Scene::on(sim, goal(1, "services: {bad: {image: 'app:1'}}")));
+    sleep(secs(120)).await;
+    let (_, end) = all(office.apply(&[]).await).await;
+    assert!(matches!(&end, Line::Failed { reason, .. } if reason == "Blocked"), "{end:?}");
+    // Once it stays up, the wait is short.
+    office.scene.sim.behave("bad", ready_after(ms(100)));
+    let begun = office.scene.sim.clock().elapsed();
+    let (_, end) = all(office.apply(&[]).await).await;
+    assert!(matches!(end, Line::Finished { .. }), "{end:?}");
+    assert!(office.scene.sim.clock().elapsed() - begun < secs(20));
 }
 
 #[tokio::test(start_paused = true)]
@@ -262,7 +317,8 @@ services:
     assert!(office.scene.sim.writes().is_empty());
     assert!(answer.text.contains("service bad/1: backoff("), "{}", answer.text);
     assert!(answer.text.contains("p: nothing to do, 1 waiting; 2 of 3 ready"), "{}", answer.text);
-    assert!(!answer.document.changes && answer.document.steps.is_empty());
+    // What is tried again later is still to be done.
+    assert!(answer.document.changes && answer.document.steps.is_empty());
     let of_web = office.plan(&["web"]).await;
     assert_eq!(of_web.text, "p: nothing to do; 2 of 2 ready\n");
     let names: Vec<&str> = of_web.document.services.iter().map(|s| s.service.as_str()).collect();

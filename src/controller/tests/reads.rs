@@ -420,3 +420,20 @@ async fn nothing_is_decided_about_a_container_whose_facts_are_known_to_be_old() 
     scene.settle(secs(30)).await;
     scene.stays_idle(secs(600)).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn lists_that_take_longer_than_the_time_between_two_are_waited_for() {
+    let sim = engine(1);
+    let (call, about) = (LIST.into(), String::new());
+    let fault = CallFault::Late(secs(3));
+    sim.inject(SimFault { call, about, fault, strikes: Strikes::Always });
+    let engine = Arc::clone(&sim) as DynEngine;
+    let (observer, mut handle) = Observer::new(engine, sim.clock(), Arc::new(Uncounted), secs(1));
+    let _stop = {
+        let stop = CancellationToken::new();
+        tokio::spawn(observer.run(stop.clone()));
+        stop.drop_guard()
+    };
+    let live = handle.snapshots.wait_for(|s| s.link == Link::Live);
+    assert!(tokio::time::timeout(secs(10), live).await.is_ok(), "no full read ever ends");
+}

@@ -50,7 +50,9 @@ async fn a_second_network_of_our_own_goes_when_nobody_uses_it() {
         "com.docker.compose.project": "p", "com.docker.compose.network": "lan",
     });
     by_hand(&scene.sim, network(labels)).await;
-    sleep(secs(1)).await;
+    sleep(secs(50)).await;
+    assert_eq!(named(&scene.sim).await, 2, "who made it may be about to use it");
+    sleep(secs(15)).await;
     scene.settle(secs(10)).await;
     assert_eq!(named(&scene.sim).await, 1);
     scene.stays_idle(secs(600)).await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::{Link, Tap, View, Worker};
+use super::{Link, Tap, View, Worker, ledger};
 use crate::plan::{Scope, Standing, plan};
 
 /// What a person wants.
@@ -68,6 +68,7 @@ impl Worker {
             link: Link::Live,
             observed: Arc::new(observed),
             plan: Arc::new(plan),
+            unproven: ledger::unproven(&self.memory, &report),
             report: Arc::new(report),
             busy,
         }

@@ -104,6 +104,7 @@ pub(super) fn network(row: &Value) -> Option<NetworkSummary> {
         members: entries(row, "Containers")
             .map(|(id, member)| (id.clone(), address(&text(member, "IPv4Address"))))
             .collect(),
+        created: Timestamp::parse(&text(row, "Created")).unwrap_or_default(),
     })
 }
 

@@ -247,4 +247,5 @@ pub(super) struct SimNetwork {
     pub gateway: String,
     /// The subnet was asked for: static addresses are allowed.
     pub chosen: bool,
+    pub created: Timestamp,
 }

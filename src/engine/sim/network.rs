@@ -86,6 +86,7 @@ impl World {
             subnet,
             gateway,
             chosen,
+            created: self.wall(),
         };
         self.networks.insert(id.clone(), network);
         self.emit("network", "create", &id, &[("name", &name), ("type", &driver)]);

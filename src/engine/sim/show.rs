@@ -147,5 +147,6 @@ pub(super) fn network(world: &World, n: &SimNetwork, members: bool) -> NetworkSu
             .filter(|_| members)
             .map(|(id, address)| (id.0.clone(), address.to_owned()))
             .collect(),
+        created: n.created,
     }
 }

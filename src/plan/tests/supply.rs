@@ -83,13 +83,26 @@ fn a_removed_volume_is_made_and_said() {
         "[1,2]  -> #3 service db/1: create p-db-1  (missing)",
         "[3]    -> #4 service db/1: start  (new container)",
     ]);
-    w.memory.applied.insert("db".into(), "any".into());
+    let hash = w.desired().hashes["db"].clone();
+    w.memory.applied.insert("db".into(), hash);
     w.expect(&[
         "[]     -> #1 network p_default: create  (missing)",
         "[]     -> #2 volume p_data: create  (deleted by someone else)",
         "[1,2]  -> #3 service db/1: create p-db-1  (deleted by someone else)",
         "[3]    -> #4 service db/1: start  (new container)",
         "volume p_data: notice(was removed, and its data with it; db starts with an empty one)",
+    ]);
+}
+
+#[test]
+fn a_volume_that_an_edit_adds_was_not_removed() {
+    let mut w = World::new([service("db").volume("data")]);
+    w.memory.applied.insert("db".into(), "of an earlier edit".into());
+    w.expect(&[
+        "[]     -> #1 network p_default: create  (missing)",
+        "[]     -> #2 volume p_data: create  (missing)",
+        "[1,2]  -> #3 service db/1: create p-db-1  (deleted by someone else)",
+        "[3]    -> #4 service db/1: start  (new container)",
     ]);
 }
 
