@@ -8,7 +8,7 @@ use super::output::{count, print};
 use super::progress::{Board, Mark};
 use super::resolved::Resolved;
 use crate::api::plan::PlanAnswer;
-use crate::api::status::Status;
+use crate::api::status::{StackStatus, Status};
 use crate::clock::SystemClock;
 use crate::desired::digest::digests;
 use crate::desired::shell;
@@ -69,8 +69,17 @@ pub async fn of<'a>(
     let project = &meant.goal.desired.project.name;
     let Some(client) = connect(options).await? else { return Ok(None) };
     let status: Status = client.get("/api/v1/status").await?;
-    let stack = status.stacks.into_iter().find(|stack| stack.project == *project);
+    let stack = keeps(status.stacks, project);
     Ok(stack.map(|stack| Daemon { client, stack: stack.name, options, meant }))
+}
+
+/// Of the stacks with this project, the one whose loop runs: the others are refused.
+fn keeps(stacks: Vec<StackStatus>, project: &str) -> Option<StackStatus> {
+    let ours = stacks.into_iter().filter(|stack| stack.project == project);
+    ours.min_by_key(|stack| {
+        let taken = stack.conditions.iter().any(|c| c.reason == "ProjectTaken");
+        (taken, stack.observed_generation == 0)
+    })
 }
 
 impl Daemon<'_> {
@@ -187,5 +196,37 @@ impl Daemon<'_> {
             ));
         }
         lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::status::{Condition, ConditionStatus};
+
+    #[test]
+    fn the_stack_that_holds_the_project_is_asked() {
+        let stack = |name: &str, project: &str, reason: &str, seen: u64| StackStatus {
+            name: name.into(),
+            project: project.into(),
+            observed_generation: seen,
+            conditions: vec![Condition {
+                kind: "SourceValid".into(),
+                status: ConditionStatus::False,
+                reason: reason.into(),
+                message: String::new(),
+                last_transition_time: String::new(),
+                observed_generation: seen,
+            }],
+            ..StackStatus::default()
+        };
+        let one = |stacks: Vec<StackStatus>| keeps(stacks, "p").map(|stack| stack.name);
+        let refused = stack("a", "p", "ProjectTaken", 0);
+        let kept = stack("b", "p", "Valid", 3);
+        assert_eq!(one(vec![refused.clone(), kept.clone()]).as_deref(), Some("b"));
+        assert_eq!(one(vec![refused.clone(), stack("b", "p", "Valid", 0)]).as_deref(), Some("b"));
+        // What is wrong with its files may hide that it is refused.
+        assert_eq!(one(vec![stack("a", "p", "SourceGone", 0), kept]).as_deref(), Some("b"));
+        assert_eq!(one(vec![stack("c", "q", "Valid", 1)]), None);
     }
 }

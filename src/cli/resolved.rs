@@ -1,6 +1,7 @@
 //! The one resolved configuration: arguments, environment and defaults put together.
 
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tracing::level_filters::LevelFilter;
@@ -37,6 +38,7 @@ impl Resolved {
             CliError::Usage(format!("the current folder can't be used: {error}; change to another"))
         })?;
         let around = Surroundings::of_process();
+        let cwd = as_named(around.env.get("PWD").map(Path::new), cwd);
         let load = LoadOptions {
             files: file.files,
             project_directory: source.project_directory,
@@ -97,5 +99,39 @@ impl Resolved {
     /// It can't be made, or others could write to it.
     pub fn state_dir(&self) -> Result<StateDir, CliError> {
         StateDir::open(&self.state_path()?).map_err(|error| CliError::Failed(error.to_string()))
+    }
+}
+
+/// The current folder under the name that the shell gives it, links and all, as Docker Compose has
+/// it: relative paths and the project's name begin there. A name that doesn't hold is ignored.
+fn as_named(name: Option<&Path>, physical: PathBuf) -> PathBuf {
+    let which = |path: &Path| std::fs::metadata(path).ok().map(|data| (data.dev(), data.ino()));
+    let same = |name: &&Path| {
+        let place = which(name);
+        name.is_absolute() && place.is_some() && place == which(&physical)
+    };
+    // Without doubled and closing slashes.
+    name.filter(same).map(|name| name.components().collect()).unwrap_or(physical)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_current_folder_has_the_shells_name() {
+        let root = tempfile::tempdir().expect("a folder");
+        let (real, link) = (root.path().join("real/bot"), root.path().join("link"));
+        std::fs::create_dir_all(&real).expect("a folder");
+        std::os::unix::fs::symlink(&real, &link).expect("a link");
+        let named = |name: &Path| as_named(Some(name), real.clone());
+        assert_eq!(named(&link), link);
+        assert_eq!(named(&link.join("")).as_os_str(), link.as_os_str());
+        for wrong in ["", "link", "."].map(PathBuf::from) {
+            assert_eq!(named(&wrong), real, "{}", wrong.display());
+        }
+        assert_eq!(named(root.path()), real);
+        assert_eq!(named(&root.path().join("missing")), real);
+        assert_eq!(as_named(None, real.clone()), real);
     }
 }

@@ -10,6 +10,10 @@ pub struct Claims {
     undecided: BTreeSet<String>,
     /// Stack by project.
     holders: BTreeMap<String, String>,
+    /// Stacks whose files are gone.
+    gone: BTreeSet<String>,
+    /// Projects of such stacks that another stack would go on with.
+    awaited: BTreeSet<String>,
 }
 
 /// The answer to a claim.
@@ -26,7 +30,7 @@ pub enum Claim {
 impl Claims {
     /// No project is kept yet by any of these stacks.
     pub fn new(stacks: impl IntoIterator<Item = String>) -> Self {
-        Self { undecided: stacks.into_iter().collect(), holders: BTreeMap::new() }
+        Self { undecided: stacks.into_iter().collect(), ..Self::default() }
     }
 
     /// The files of `stack` were loaded, and it wants to keep `project` if they were well. Returns
@@ -60,7 +64,35 @@ impl Claims {
     pub fn release(&mut self, stack: &str, project: &str) {
         if self.holders.get(project).is_some_and(|holder| holder == stack) {
             self.holders.remove(project);
+            self.awaited.remove(project);
         }
+    }
+
+    /// The files of `stack` are gone, or back. Returns whether that is new.
+    pub fn absent(&mut self, stack: &str, gone: bool) -> bool {
+        if gone {
+            return self.gone.insert(stack.to_owned());
+        }
+        let holders = &self.holders;
+        self.awaited.retain(|p| holders.get(p).is_none_or(|holder| holder != stack));
+        self.gone.remove(stack)
+    }
+
+    /// A stack would go on with `project`. Returns whether it may hope: the one that keeps it is
+    /// gone, most likely renamed, and lets go when it hears of this.
+    pub fn await_heir(&mut self, project: &str) -> bool {
+        let hope = self.holders.get(project).is_some_and(|holder| self.gone.contains(holder));
+        if hope {
+            self.awaited.insert(project.to_owned());
+        }
+        hope
+    }
+
+    /// Whether `stack`, which is gone, should leave `project` to another.
+    pub fn should_leave(&self, stack: &str, project: &str) -> bool {
+        self.awaited.contains(project)
+            && self.gone.contains(stack)
+            && self.holders.get(project).is_some_and(|holder| holder == stack)
     }
 }
 
@@ -84,5 +116,29 @@ mod tests {
         assert_eq!(claims.claim("b", "p"), Claim::TakenBy("a".into()));
         claims.release("a", "p");
         assert_eq!(claims.claim("b", "p"), Claim::Granted);
+    }
+
+    #[test]
+    fn a_stack_that_is_gone_leaves_its_project_to_one_that_asks() {
+        let mut claims = Claims::new(["a".to_owned()]);
+        claims.decided("a", Some("p"));
+        assert!(!claims.await_heir("p"), "it is there");
+        assert!(claims.absent("a", true));
+        assert!(!claims.absent("a", true));
+        assert!(!claims.should_leave("a", "p"), "nobody asks: it is kept as it was");
+        assert!(!claims.await_heir("q"));
+        assert!(claims.await_heir("p"));
+        assert_eq!(claims.claim("b", "p"), Claim::TakenBy("a".into()), "not before it let go");
+        assert!(claims.should_leave("a", "p"));
+        assert!(!claims.should_leave("a", "q") && !claims.should_leave("b", "p"));
+        // Back in time.
+        assert!(claims.absent("a", false));
+        assert!(!claims.should_leave("a", "p") && !claims.await_heir("p"));
+        claims.absent("a", true);
+        assert!(!claims.should_leave("a", "p"), "who asked before has to ask again");
+        claims.await_heir("p");
+        claims.release("a", "p");
+        assert_eq!(claims.claim("b", "p"), Claim::Granted);
+        assert!(!claims.should_leave("b", "p"));
     }
 }

@@ -128,6 +128,7 @@ pub async fn run(
         sources: Mutex::default(),
         claims: watch::channel(Claims::new(stacks.iter().map(|s| s.name.clone()))).0,
     });
+    let (ended, endings) = mpsc::channel(MOST_STACKS);
     let house = House {
         engine: Arc::clone(&engine),
         clock: Arc::clone(&clock),
@@ -135,6 +136,7 @@ pub async fn run(
         journal: journal.clone(),
         board,
         kept: Arc::default(),
+        ended,
     };
     let desk = command::Desk {
         stacks: Arc::clone(&house.kept),
@@ -144,7 +146,7 @@ pub async fn run(
     };
     tasks.spawn(command::serve(inbox, desk, stop.clone()));
     let (newcomer, mut newcomers) = mpsc::channel(MOST_STACKS);
-    tasks.spawn(Roster::new(request, &stacks, clock, newcomer).run(stop.clone()));
+    tasks.spawn(Roster::new(&request, &stacks, clock, newcomer, endings).run(stop.clone()));
     for source in stacks {
         house.take_up(source, &mut tasks, &stop).await;
     }
@@ -175,10 +177,13 @@ struct House {
     journal: store::Handle,
     board: Arc<Board>,
     kept: command::Stacks,
+    /// Names of stacks that are kept no longer.
+    ended: mpsc::Sender<String>,
 }
 
 impl House {
-    /// Follows a stack's files and keeps it.
+    /// Follows a stack's files and keeps it, until told to stop or until another stack goes on with
+    /// its project.
     async fn take_up(&self, source: Source, tasks: &mut JoinSet<()>, stop: &CancellationToken) {
         let name = source.name.clone();
         let known = match self.journal.source(&name).await {
@@ -193,9 +198,10 @@ impl House {
         let (tap, taps) = watch::channel(None);
         let entry = command::Kept { following: following.clone(), tap: taps };
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), entry);
-        tasks.spawn(follower.run(stop.clone()));
+        let over = stop.child_token();
+        tasks.spawn(follower.run(over.clone()));
         let keeper = Keeper {
-            name,
+            name: name.clone(),
             following,
             engine: Arc::clone(&self.engine),
             observer: self.observer.clone(),
@@ -203,7 +209,17 @@ impl House {
             board: Arc::clone(&self.board),
             tap,
         };
-        tasks.spawn(keeper.run(stop.clone()));
+        let (kept, ended, stop) = (Arc::clone(&self.kept), self.ended.clone(), stop.clone());
+        tasks.spawn(async move {
+            keeper.run(stop.clone()).await;
+            if stop.is_cancelled() {
+                return;
+            }
+            over.cancel();
+            kept.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
+            // Last: the name is free from now on.
+            let _ = ended.send(name).await;
+        });
     }
 }
 

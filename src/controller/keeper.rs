@@ -13,7 +13,7 @@ use super::observer::{Handle, Link};
 use super::publish::{SourceView, StackSight, status};
 use super::recall;
 use super::recording::JournalRecorder;
-use super::watch::Following;
+use super::watch::{Following, SourceStatus};
 use super::worker::{Goal, Parts, Tap, View, Worker};
 use crate::api::status::{Publisher, StatusReader};
 use crate::clock::Clock;
@@ -24,6 +24,9 @@ use crate::store;
 /// How long steps under way may go on after the daemon was told to stop. What isn't over by then
 /// stays open in the journal, and the next start looks what came of it.
 const LAST_STEPS: Duration = Duration::from_secs(3);
+/// How long a stack's files are gone before another stack may go on with its project: they may
+/// only be written anew.
+const LEFT: Duration = Duration::from_secs(5);
 
 /// Where every stack's sight comes together, to be published as one status.
 pub struct Board {
@@ -49,6 +52,10 @@ impl Board {
     fn show(&self, sight: StackSight) {
         let mut sights = self.sights.lock().unwrap_or_else(PoisonError::into_inner);
         sights.insert(sight.name.clone(), sight);
+        self.publish(&sights);
+    }
+
+    fn publish(&self, sights: &BTreeMap<String, StackSight>) {
         let all: Vec<StackSight> = sights.values().cloned().collect();
         let working = all.iter().filter(|s| s.view.busy > 0 || !s.view.plan.is_empty()).count();
         self.metrics.queue_depth(working);
@@ -71,6 +78,47 @@ impl Board {
             false
         });
         answer
+    }
+
+    /// Whether the project's stack is gone and asked to let go.
+    fn await_heir(&self, project: &str) -> bool {
+        let mut hope = false;
+        self.claims.send_if_modified(|claims| {
+            let before = claims.clone();
+            hope = claims.await_heir(project);
+            *claims != before
+        });
+        hope
+    }
+
+    /// Tells whether a stack's files are gone, once they have been for a while.
+    async fn mind(self: Arc<Self>, stack: String, mut status: watch::Receiver<SourceStatus>) {
+        loop {
+            if status.wait_for(|s| s.source_gone).await.is_err() {
+                return;
+            }
+            match tokio::time::timeout(LEFT, status.wait_for(|s| !s.source_gone)).await {
+                Ok(Ok(_)) => continue,
+                Ok(Err(_)) => return,
+                Err(_) => {}
+            }
+            self.claims.send_if_modified(|claims| claims.absent(&stack, true));
+            if status.wait_for(|s| !s.source_gone).await.is_err() {
+                return;
+            }
+            self.claims.send_if_modified(|claims| claims.absent(&stack, false));
+        }
+    }
+
+    /// A stack that is kept no longer.
+    fn forget(&self, stack: &str) {
+        self.claims.send_modify(|claims| {
+            claims.absent(stack, false);
+        });
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner).remove(stack);
+        let mut sights = self.sights.lock().unwrap_or_else(PoisonError::into_inner);
+        sights.remove(stack);
+        self.publish(&sights);
     }
 
     fn release(&self, stack: &str, project: &str) {
@@ -98,22 +146,30 @@ pub struct Keeper {
 
 impl Keeper {
     /// Keeps the stack until told to stop. An edit that names another project begins anew with
-    /// that one; what was made for the old one is left alone.
+    /// that one; what was made for the old one is left alone. Ends as well when the files are gone
+    /// and another stack goes on with the project: its Stack was renamed.
     pub async fn run(mut self, stop: CancellationToken) {
         self.show(View::default(), "");
+        let status = self.following.status.clone();
+        let minding = tokio::spawn(Arc::clone(&self.board).mind(self.name.clone(), status));
         while let Some((goal, engine)) = self.first_facts(&stop).await {
             let project = goal.desired.project.name.clone();
-            self.keep(goal, engine, &stop).await;
+            let left = self.keep(goal, engine, &stop).await;
             self.board.release(&self.name, &project);
-            if stop.is_cancelled() {
-                return;
+            if left || stop.is_cancelled() {
+                break;
             }
+        }
+        minding.abort();
+        if !stop.is_cancelled() {
+            tracing::info!(stack = %self.name, "gone; another stack goes on with its project");
+            self.board.forget(&self.name);
         }
     }
 
-    /// Runs the worker and publishes what it sees, until told to stop or until the goal is one of
-    /// another project.
-    async fn keep(&mut self, goal: Goal, engine: String, stop: &CancellationToken) {
+    /// Runs the worker and publishes what it sees, until told to stop, until the goal is one of
+    /// another project, or until another stack goes on with it: only then it returns true.
+    async fn keep(&mut self, goal: Goal, engine: String, stop: &CancellationToken) -> bool {
         let project = goal.desired.project.name.clone();
         self.observer.projects.send_modify(|projects| {
             projects.insert(project.clone());
@@ -144,9 +200,15 @@ impl Keeper {
         let end = stop.child_token();
         let mut worker = tokio::spawn(worker.run(end.clone()));
         let mut applied = String::new();
-        loop {
+        let mut claims = self.board.claims.subscribe();
+        let mut left = claims.borrow_and_update().should_leave(&self.name, &project);
+        while !left {
             tokio::select! {
                 () = stop.cancelled() => break,
+                Ok(()) = claims.changed() => {
+                    left = claims.borrow_and_update().should_leave(&self.name, &project);
+                    continue;
+                }
                 changed = views.changed() => if changed.is_err() { break },
                 Ok(()) = self.following.status.changed() => self.loaded().await,
                 Ok(()) = self.following.goal.changed() => {
@@ -176,6 +238,7 @@ impl Keeper {
                 projects.remove(&project);
             });
         }
+        left
     }
 
     /// Writes down which state of the files was reached, once it is.
@@ -242,11 +305,19 @@ impl Keeper {
             let mut conflict = String::new();
             if let Some(goal) = goal {
                 let project = goal.desired.project.name.clone();
+                let gone = self.following.status.borrow().source_gone;
                 match self.board.claim(&self.name, &project) {
+                    Claim::Granted
+                        if self.board.claims.borrow().should_leave(&self.name, &project) =>
+                    {
+                        self.board.release(&self.name, &project);
+                        return None;
+                    }
                     Claim::Granted if snapshot.link == Link::Live => {
                         return Some((goal, snapshot.observed.engine.id.clone()));
                     }
                     Claim::Granted | Claim::Wait => {}
+                    Claim::TakenBy(_) if !gone && self.board.await_heir(&project) => {}
                     Claim::TakenBy(other) => {
                         conflict = format!(
                             "the Compose project {project} is kept by the stack {other}; give one of them another project name"

@@ -287,11 +287,45 @@ impl Source {
         }
     }
 
+    /// The Stacks that lie where this source was found, as the files say now: none of a folder
+    /// above, and no Compose files without a Stack.
+    ///
+    /// # Errors
+    /// Something there can't be read, so that one may be missing; or the same Stack is there twice.
+    pub fn beside(&self) -> Result<Vec<Self>, Diagnostics> {
+        let (folder, files): (_, Vec<ResourceFile>) = match &self.origin {
+            Origin::Files => return Ok(Vec::new()),
+            Origin::Stack { folder, file, .. } if self.by_name(file) => {
+                (folder, resource_file(file)?.into_iter().collect())
+            }
+            Origin::Stack { folder, .. } | Origin::Folder(folder) => {
+                let (files, unreadable) = scan(folder)?;
+                if !unreadable.is_empty() {
+                    return Err(Diagnostics::new(unreadable));
+                }
+                (folder, files)
+            }
+        };
+        for file in &files {
+            let nameless = file.stacks().filter(|document| name_of(document).is_none());
+            let mistakes: Vec<Diagnostic> =
+                nameless.filter_map(|document| file.decode(&document).err()).flatten().collect();
+            if !mistakes.is_empty() {
+                return Err(Diagnostics::new(mistakes));
+            }
+        }
+        Ok(stacks(folder, files, Vec::new(), &self.request)?.sources)
+    }
+
+    /// Whether a Stack's file was given by name: it is looked for nowhere else.
+    fn by_name(&self, file: &Path) -> bool {
+        let given = self.request.path.as_ref().map(|p| self.request.cwd.join(p));
+        given.map_or(!self.request.flags.files.is_empty(), |p| p == file)
+    }
+
     /// The files in which the Stack may be. A single file given by name is the only one.
     fn candidates(&self, folder: &Path, file: &Path) -> Result<Vec<ResourceFile>, Diagnostics> {
-        let given = self.request.path.as_ref().map(|p| self.request.cwd.join(p));
-        let by_flag = given.is_none() && !self.request.flags.files.is_empty();
-        if by_flag || given.is_some_and(|p| p == file) {
+        if self.by_name(file) {
             let found = resource_file(file);
             let found = found.map_err(|e| Diagnostics::gone(e).read([file.to_owned()]))?;
             return Ok(found.into_iter().collect());

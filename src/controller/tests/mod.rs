@@ -9,6 +9,7 @@ mod matrix;
 mod reads;
 mod recall;
 mod refused;
+mod renamed;
 mod storms;
 mod twins;
 

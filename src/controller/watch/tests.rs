@@ -221,13 +221,41 @@ async fn a_restart_alone_begins_no_generation() {
     stop.cancel();
 }
 
-/// A folder with these Stacks in one file, and a roster that knows `known`.
-fn roster(names: usize, known: &[Source], folder: &Path) -> (Roster, mpsc::Receiver<Source>) {
+/// A roster that runs, and what it tells.
+struct Looking {
+    found: mpsc::Receiver<Source>,
+    ended: mpsc::Sender<String>,
+    _stop: tokio_util::sync::DropGuard,
+}
+
+impl Looking {
+    fn start(request: &Request) -> Self {
+        let sources = find(request).expect("finds").sources;
+        let (tell, found) = mpsc::channel(200);
+        let (ended, endings) = mpsc::channel(8);
+        let roster = Roster::new(request, &sources, Arc::new(SystemClock::new()), tell, endings);
+        let stop = CancellationToken::new();
+        tokio::spawn(roster.run(stop.clone()));
+        Self { found, ended, _stop: stop.drop_guard() }
+    }
+
+    async fn next(&mut self) -> String {
+        let source = tokio::time::timeout(Duration::from_secs(20), self.found.recv()).await;
+        source.expect("in time").expect("runs").name
+    }
+
+    async fn stays_silent(&mut self, ms: u64) {
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+        let told = self.found.try_recv().map(|source| source.name);
+        assert!(told.is_err(), "{told:?}");
+    }
+}
+
+/// A folder with these Stacks in one file.
+fn stacks(names: usize, folder: &Path) {
     let stacks: Vec<String> = (0..names).map(|n| STACK.replace("bot", &format!("s{n}"))).collect();
     write(folder, "stacks.yaml", &stacks.join("---\n"));
     write(folder, "compose.yaml", &compose("web:1"));
-    let (tell, found) = mpsc::channel(200);
-    (Roster::new(request(folder), known, Arc::new(SystemClock::new()), tell), found)
 }
 
 fn request(folder: &Path) -> Request {
@@ -243,38 +271,72 @@ fn request(folder: &Path) -> Request {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stack_that_is_added_is_found_once_and_one_that_goes_is_not_missed() {
     let folder = tempfile::tempdir().expect("a folder");
-    let _ = roster(1, &[], folder.path());
-    let known = find(&request(folder.path())).expect("finds").sources;
-    let (roster, mut found) = roster(1, &known, folder.path());
-    let stop = CancellationToken::new();
-    let running = tokio::spawn(roster.run(stop.clone()));
+    stacks(1, folder.path());
+    let mut looking = Looking::start(&request(folder.path()));
     for name in ["new", "newer"] {
         tokio::time::sleep(Duration::from_millis(300)).await;
         write(folder.path(), &format!("{name}.yaml"), &STACK.replace("bot", name));
-        let source = tokio::time::timeout(Duration::from_secs(20), found.recv()).await;
-        assert_eq!(source.expect("in time").expect("runs").name, name);
+        assert_eq!(looking.next().await, name);
     }
     std::fs::remove_file(folder.path().join("new.yaml")).expect("removes");
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    looking.stays_silent(500).await;
     write(folder.path(), "new.yaml", &STACK.replace("bot", "new"));
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    assert!(found.try_recv().is_err(), "it is known already");
-    stop.cancel();
-    running.await.expect("ends");
+    looking.stays_silent(500).await;
+    // One that stays away doesn't keep others out, and counts until it is let go.
+    std::fs::remove_file(folder.path().join("new.yaml")).expect("removes");
+    write(folder.path(), "last.yaml", &STACK.replace("bot", "last"));
+    looking.stays_silent(1000).await;
+    assert_eq!(looking.next().await, "last");
+    write(folder.path(), "new.yaml", &STACK.replace("bot", "new"));
+    looking.stays_silent(500).await;
+    looking.ended.send("new".into()).await.expect("runs");
+    assert_eq!(looking.next().await, "new");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn stacks_beyond_the_limit_are_not_kept() {
+async fn stacks_beyond_the_limit_are_not_kept_until_another_ends() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (roster, mut found) = roster(MOST_STACKS + 5, &[], folder.path());
-    let stop = CancellationToken::new();
-    let running = tokio::spawn(roster.run(stop.clone()));
-    for _ in 0..MOST_STACKS {
-        let source = tokio::time::timeout(Duration::from_secs(20), found.recv()).await;
-        assert!(source.expect("in time").is_some());
+    stacks(1, folder.path());
+    let mut looking = Looking::start(&request(folder.path()));
+    stacks(MOST_STACKS + 1, folder.path());
+    for _ in 1..MOST_STACKS {
+        looking.next().await;
     }
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    assert!(found.try_recv().is_err());
-    stop.cancel();
-    running.await.expect("ends");
+    looking.stays_silent(300).await;
+    write(folder.path(), "stacks.yaml", "");
+    stacks(MOST_STACKS + 1, folder.path());
+    looking.ended.send("s0".into()).await.expect("runs");
+    looking.next().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_takes_the_place_of_files_that_are_gone() {
+    let root = tempfile::tempdir().expect("a folder");
+    let bot = root.path().join("bot");
+    std::fs::create_dir(&bot).expect("a folder");
+    write(root.path(), "compose.yaml", &compose("web:1"));
+    write(&bot, "compose.yaml", &compose("web:1"));
+    // Begun in the folder: one above is another project.
+    let mut here = Looking::start(&Request { path: None, ..request(&bot) });
+    std::fs::remove_file(bot.join("compose.yaml")).expect("removes");
+    here.stays_silent(3000).await;
+    write(root.path(), "stack.yaml", STACK);
+    here.stays_silent(1000).await;
+    drop(here);
+    // Compose files beside a Stack that is empty for a moment, or can't be read.
+    write(&bot, "compose.yaml", &compose("web:1"));
+    write(&bot, "stack.yaml", STACK);
+    let mut given = Looking::start(&request(&bot));
+    for bad in ["", "apiVersion: homeostat.dev/v1alpha1\nkind: Stack\nmetadata: {na"] {
+        write(&bot, "stack.yaml", bad);
+        given.stays_silent(3000).await;
+        write(&bot, "stack.yaml", STACK);
+        given.stays_silent(500).await;
+    }
+    // A link to nowhere can't be read: there may be more than is seen.
+    std::os::unix::fs::symlink(bot.join("nowhere"), bot.join("z.yaml")).expect("a link");
+    write(&bot, "new.yaml", &STACK.replace("bot", "new"));
+    given.stays_silent(1000).await;
+    std::fs::remove_file(bot.join("z.yaml")).expect("removes");
+    assert_eq!(given.next().await, "new");
 }
