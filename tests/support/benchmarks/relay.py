@@ -4,6 +4,8 @@ import socket
 import threading
 import time
 
+from .engine import EngineError
+
 
 class Relay:
     """`calls` holds (monotonic time, method, path without version and query)."""
@@ -25,6 +27,16 @@ class Relay:
     def forget(self):
         self.calls = []
         self.deaths = []
+
+    def wait_for(self, path, patience=30):
+        """When this path was first asked for."""
+        deadline = time.monotonic() + patience
+        while time.monotonic() < deadline:
+            for at, _, asked in list(self.calls):
+                if asked == path:
+                    return at
+            time.sleep(0.01)
+        raise EngineError(f"nobody asked for {path} within {patience} s")
 
     def close(self):
         self.listener.close()
