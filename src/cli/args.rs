@@ -86,18 +86,6 @@ impl Verb {
             _ => "error",
         }
     }
-
-    /// A runtime that fits: one-shot verbs start faster on one thread.
-    ///
-    /// # Errors
-    /// The system has no threads or descriptors left.
-    pub fn runtime(&self) -> std::io::Result<tokio::runtime::Runtime> {
-        let mut builder = match self {
-            Self::Run(_) => tokio::runtime::Builder::new_multi_thread(),
-            _ => tokio::runtime::Builder::new_current_thread(),
-        };
-        builder.worker_threads(2).enable_all().build()
-    }
 }
 
 /// `plan`.

@@ -70,7 +70,8 @@ pub fn main() -> ExitCode {
 fn carry_out(cli: Cli) -> Result<Exit, CliError> {
     let (options, verb) = Resolved::new(cli)?;
     options.start_logging(verb.default_log_level())?;
-    let runtime = verb.runtime()?;
+    // One thread: each hop to another may wait for a processor that a container's end keeps busy.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on(dispatch(&options, verb));
     // A blocked read of standard input must not keep the process.
     runtime.shutdown_background();

@@ -160,7 +160,7 @@ mod tests {
         changes.note(event, 9);
         let mut observed = Observed::default();
         let container = Container { id: id.clone(), read: 8, ..container };
-        observed.containers.insert(id.clone(), container);
+        observed.containers.insert(id.clone(), container.into());
         changes.changed_since(&id, &observed)
     }
 

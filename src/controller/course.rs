@@ -137,8 +137,8 @@ impl Course {
 
     /// Whether something in scope kept failing before, and may do so again.
     fn waits_for_proof(&self, view: &View) -> bool {
-        let slots = view.unproven.iter().cloned().map(Resource::Slot);
-        slots.into_iter().any(|slot| concerns(&self.project, &self.scope, &slot))
+        let mut slots = view.unproven.iter().cloned().map(Resource::Slot);
+        slots.any(|slot| concerns(&self.project, &self.scope, &slot))
     }
 
     /// When to judge again even if nothing happens.

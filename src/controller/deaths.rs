@@ -120,9 +120,9 @@ mod tests {
         }
         let id = container.id.clone();
         let mut observed = Observed::default();
-        observed.containers.insert(id.clone(), container);
+        observed.containers.insert(id.clone(), container.into());
         let written = deaths.write(&mut observed);
-        written.contains(&id).then(|| observed.containers[&id].clone())
+        written.contains(&id).then(|| (*observed.containers[&id]).clone())
     }
 
     #[test]
@@ -166,7 +166,7 @@ mod tests {
         let mut deaths = Deaths::default();
         deaths.hear(&EngineEvent { attributes: [].into(), ..event("die") });
         let mut observed = Observed::default();
-        observed.containers.insert(ContainerId("c".into()), running());
+        observed.containers.insert(ContainerId("c".into()), running().into());
         assert!(deaths.write(&mut observed).is_empty());
     }
 

@@ -255,7 +255,7 @@ pub fn observe(
     }
     for (slot, report) in &report.slots {
         let done = report.status == SlotStatus::Completed && desired.traits(&slot.service).job;
-        let container = report.container.as_ref().and_then(|id| observed.containers.get(id));
+        let container = report.container.as_ref().and_then(|id| observed.container(id));
         adopt(memory, desired, slot, container);
         if let (true, Some(container)) = (done, container)
             && let Some(hash) = &container.config_hash

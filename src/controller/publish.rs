@@ -171,7 +171,7 @@ fn service(
     now: Timestamp,
 ) -> ServiceStatusView {
     let observed = &sight.view.observed;
-    let container = report.container.as_ref().and_then(|id| observed.containers.get(id));
+    let container = report.container.as_ref().and_then(|id| observed.container(id));
     let resource = Resource::Slot(slot.clone());
     let planned = sight.view.plan.steps.iter().any(|s| s.resource == resource);
     let mut conditions = old.map(|o| o.conditions.clone()).unwrap_or_default();

@@ -8,7 +8,7 @@ use super::changes::Changes;
 use super::reads::{Answer, Facts, Reads, Target};
 use crate::clock::{Clock, Mono, Now};
 use crate::engine::{ContainerId, ContainerSummary, DynEngine, EngineInfo, Fault};
-use crate::observed::{Container, Observed, labels, normalise};
+use crate::observed::{Container, Observed, Shared, labels, normalise};
 
 /// Each container is inspected at least this often: some drift shows nowhere else.
 pub const INSPECT_EVERY: Duration = Duration::from_secs(600);
@@ -144,15 +144,15 @@ impl Picture {
             (Target::Container(id), facts) => self.merge(id, facts, number, asked)?,
             (_, Ok(Facts::Containers(rows))) => self.merge_list(rows, number, asked.mono),
             (_, Ok(Facts::Networks(networks))) => {
-                self.observed.networks = networks.into_iter().map(|n| (n.id.clone(), n)).collect();
+                self.observed.networks = by(networks, |network| network.id.clone());
                 vec![]
             }
             (_, Ok(Facts::Volumes(volumes))) => {
-                self.observed.volumes = volumes.into_iter().map(|v| (v.name.clone(), v)).collect();
+                self.observed.volumes = by(volumes, |volume| volume.name.clone());
                 vec![]
             }
             (_, Ok(Facts::Images(images))) => {
-                self.observed.images = images;
+                self.observed.images = images.into();
                 vec![]
             }
             (_, Ok(Facts::Container(_))) => vec![],
@@ -193,7 +193,7 @@ impl Picture {
                 self.owed.remove(&id);
                 self.inspected.insert(id.clone(), asked.mono);
                 let container = Container { read: number, ..*container };
-                self.observed.containers.insert(id.clone(), container);
+                self.observed.containers.insert(id.clone(), container.into());
             }
             Ok(_) => return Ok(more),
             Err(Fault::NotFound { .. }) => self.remove(&id),
@@ -256,12 +256,12 @@ impl Picture {
     /// be older than the other half.
     fn merge_row(
         &mut self,
-        cached: Option<Container>,
+        cached: Option<Shared<Container>>,
         row: &ContainerSummary,
         number: u64,
         asked: Mono,
         more: &mut Vec<Target>,
-    ) -> Option<Container> {
+    ) -> Option<Shared<Container>> {
         let managed = self.is_managed(row.labels.get(labels::PROJECT).map(String::as_str));
         let owed = self.owed.contains(&row.id);
         if !managed || owed {
@@ -270,7 +270,7 @@ impl Picture {
                 Some(cached) if cached.inspected && !owed => normalise::merge(&cached, row),
                 _ => normalise::from_summary(row),
             };
-            return Some(Container { read: number, ..container });
+            return Some(Container { read: number, ..container }.into());
         }
         let target = || Target::Container(row.id.clone());
         let read_at = self.inspected.get(&row.id);
@@ -280,13 +280,18 @@ impl Picture {
                 if asked.since(*read_at) >= INSPECT_EVERY {
                     more.push(target());
                 }
-                return Some(merged);
+                return Some(merged.into());
             }
         }
         more.push(target());
         self.changes.doubt(row.id.clone(), number, normalise::slot_of(&row.labels));
         cached
     }
+}
+
+/// Facts by their key.
+fn by<T>(facts: Vec<T>, key: impl Fn(&T) -> String) -> Shared<BTreeMap<String, T>> {
+    facts.into_iter().map(|fact| (key(&fact), fact)).collect::<BTreeMap<_, _>>().into()
 }
 
 /// Whether a failed inspection says something about its container rather than about the engine.

@@ -206,7 +206,7 @@ impl Worker {
             while let Ok((slot, readiness)) = self.answers.try_recv() {
                 self.probes.insert(slot, readiness);
             }
-            wake = self.turn();
+            wake = self.turn().await;
         }
         while !self.runs.is_empty() {
             match self.inbox.recv().await {
@@ -217,7 +217,7 @@ impl Worker {
     }
 
     /// Plans once and begins what the plan says. Returns when to turn again at the latest.
-    fn turn(&mut self) -> Option<Mono> {
+    async fn turn(&mut self) -> Option<Mono> {
         let snapshot: Snapshot = self.parts.observer.snapshots.borrow_and_update().clone();
         let goal = self.parts.goal.borrow_and_update().clone();
         let (Link::Live, Some(goal)) = (&snapshot.link, goal) else {
@@ -252,9 +252,13 @@ impl Worker {
         let observed = Arc::new(observed);
         let busy = self.memory.busy.len() + plan.steps.len();
         let took = self.parts.clock.now().mono.since(begun.mono);
-        // Who acts comes before who watches.
+        // Who acts comes before who tells and who watches.
         if !plan.is_empty() {
             self.begin(&goal, &plan, &observed, snapshot.event_at, begun);
+            tokio::task::yield_now().await;
+            for line in plan.to_string().lines() {
+                tracing::info!(project = %goal.desired.project.name, "plan {line}");
+            }
         }
         self.measure(&goal, &plan, &report, took);
         self.turn += 1;
@@ -315,9 +319,6 @@ impl Worker {
             }
             self.parts.metrics.reconciled("error", Duration::ZERO);
             return;
-        }
-        for line in plan.to_string().lines() {
-            tracing::info!(project = %goal.desired.project.name, "plan {line}");
         }
         let underway = Underway::begin(plan, &mut self.memory);
         let number = self.next_run;

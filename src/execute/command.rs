@@ -92,8 +92,8 @@ pub async fn build(context: &Context, step: &Step, made: &Made) -> Result<Comman
             let body = translate::volume_body(project, volume).map_err(translate_error)?;
             Write::CreateVolume { body }
         }
-        Op::Connect { key, network, container, slot } => {
-            connect(context, key, network, container, slot, made)?
+        Op::Connect { key, network, container, slot, twin } => {
+            connect(context, key, network, container, slot, *twin, made)?
         }
         Op::Disconnect { network, container } => Write::DisconnectNetwork {
             network: network.clone(),
@@ -136,6 +136,7 @@ fn connect(
     network: &NetworkRef,
     container: &Target,
     slot: &Slot,
+    twin: bool,
     made: &Made,
 ) -> Result<Write, CommandError> {
     let project = &context.desired.project;
@@ -152,9 +153,7 @@ fn connect(
         .map_err(translate_error)?;
     let mut endpoint = translate::endpoint_config(project, service, key, slot.number, &links)
         .map_err(translate_error)?;
-    let name = project.networks.get(key).map(|n| n.name.as_str()).unwrap_or_default();
-    if context.observed.networks_named(name).nth(1).is_some() {
-        // A container that doesn't run would be told the name only.
+    if twin {
         endpoint.insert(NETWORK_ID.into(), network.clone().into());
     }
     Ok(Write::ConnectNetwork { network, container: target(container, made)?, endpoint })
@@ -178,7 +177,7 @@ async fn create(
     }
     let reference = service.image.as_deref().unwrap_or_default();
     let image_id = image_id(context, reference, made).await?;
-    let replaced = replaces.and_then(|id| context.observed.containers.get(id)).map(replaced);
+    let replaced = replaces.and_then(|id| context.observed.container(id)).map(replaced);
     let bound = translate::bind(
         service,
         project,
@@ -266,7 +265,7 @@ async fn image_id(context: &Context, reference: &str, made: &Made) -> Result<Str
         return Ok(id.to_owned());
     }
     let images = context.engine.images().await?;
-    let fresh = Observed { images, ..Observed::default() };
+    let fresh = Observed { images: images.into(), ..Observed::default() };
     let id = fresh.image_id(reference).map(str::to_owned);
     id.ok_or_else(|| CommandError::ImageGone(reference.to_owned()))
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod lenient;
 pub mod normalise;
+mod shared;
 
 use std::collections::BTreeMap;
 
@@ -11,6 +12,8 @@ use crate::clock::{Now, Timestamp};
 use crate::engine::types::{ContainerId, EngineInfo, ImageSummary, NetworkSummary, VolumeSummary};
 use crate::probe::Readiness;
 use crate::sensitive::Sensitive;
+
+pub use self::shared::Shared;
 
 /// Compose's label prefix; see `labels` for the names.
 pub mod labels {
@@ -53,13 +56,13 @@ pub struct Observed {
     /// The engine.
     pub engine: EngineInfo,
     /// Containers by ID.
-    pub containers: BTreeMap<ContainerId, Container>,
+    pub containers: BTreeMap<ContainerId, Shared<Container>>,
     /// Networks by ID.
-    pub networks: BTreeMap<String, NetworkSummary>,
+    pub networks: Shared<BTreeMap<String, NetworkSummary>>,
     /// Volumes by name.
-    pub volumes: BTreeMap<String, VolumeSummary>,
+    pub volumes: Shared<BTreeMap<String, VolumeSummary>>,
     /// Images.
-    pub images: Vec<ImageSummary>,
+    pub images: Shared<Vec<ImageSummary>>,
     /// What the probes say, by project and service slot.
     pub probes: BTreeMap<Slot, Readiness>,
 }
@@ -261,9 +264,19 @@ impl Container {
 }
 
 impl Observed {
+    /// The container with this ID.
+    pub fn container(&self, id: &ContainerId) -> Option<&Container> {
+        self.containers.get(id).map(|c| &**c)
+    }
+
+    /// All containers, by ID.
+    pub fn all(&self) -> impl Iterator<Item = &Container> {
+        self.containers.values().map(|c| &**c)
+    }
+
     /// Containers of a project that aren't one-offs, by ID.
     pub fn of_project<'a>(&'a self, project: &'a str) -> impl Iterator<Item = &'a Container> {
-        self.containers.values().filter(move |c| c.project.as_deref() == Some(project) && !c.oneoff)
+        self.all().filter(move |c| c.project.as_deref() == Some(project) && !c.oneoff)
     }
 
     /// Networks with this name (the engine allows several).

@@ -152,7 +152,7 @@ impl<'a> Check<'a> {
     }
 
     fn existing(&self, id: &ContainerId) -> Option<&'a Container> {
-        self.observed.containers.get(id)
+        self.observed.container(id)
     }
 
     fn is_ours(&self, container: &Container) -> bool {

@@ -283,7 +283,7 @@ fn closure<'a>(desired: &'a Desired, scope: &'a Scope) -> Option<BTreeSet<&'a st
 
 fn image_ids<'a>(desired: &'a Desired, observed: &'a Observed) -> BTreeMap<&'a str, &'a str> {
     let mut found = BTreeMap::new();
-    for image in &observed.images {
+    for image in observed.images.iter() {
         found.insert(canonical_reference(&image.id), image.id.as_str());
         for reference in image.tags.iter().chain(&image.digests) {
             found.insert(canonical_reference(reference), image.id.as_str());

@@ -185,8 +185,7 @@ impl<'a> Planner<'a> {
         }
         let members: Vec<&'a Container> = self
             .observed
-            .containers
-            .values()
+            .all()
             .filter(|c| c.networks.get(&network.name).is_some_and(|e| e.network_id == found.id))
             .collect();
         for member in &members {
@@ -286,15 +285,15 @@ impl<'a> Planner<'a> {
             if let NetworkRef::Created(step) = network {
                 after.push(step);
             }
-            let op = Op::Connect {
-                key,
-                network,
-                container: Target::Created(created),
-                slot: slot.clone(),
-            };
+            let op = self.connect(key, network, Target::Created(created), slot.clone());
             steps.push(self.push(Resource::Slot(slot.clone()), op, Cause::NewContainer, after));
         }
         steps
+    }
+
+    fn connect(&self, key: String, network: NetworkRef, container: Target, slot: Slot) -> Op {
+        let twin = self.desired.project.networks.get(&key).is_some_and(|n| self.has_twins(&n.name));
+        Op::Connect { key, network, container, slot, twin }
     }
 
     /// What the endpoints of a container that stays need, and why some of them can't have it now.
@@ -336,7 +335,7 @@ impl<'a> Planner<'a> {
                 after.push(self.push(plan.resource(), op, cause.clone(), after.clone()));
             }
             let container = Target::Existing(container.id.clone());
-            let op = Op::Connect { key, network, container, slot: plan.slot.clone() };
+            let op = self.connect(key, network, container, plan.slot.clone());
             steps.push(self.push(plan.resource(), op, cause, after));
         }
         steps

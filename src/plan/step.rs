@@ -101,6 +101,8 @@ pub enum Op {
         container: Target,
         /// Whose service it is.
         slot: Slot,
+        /// Other networks have its name: a container that doesn't run must be told the ID too.
+        twin: bool,
     },
     /// Detaches a container.
     Disconnect {

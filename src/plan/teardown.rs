@@ -179,7 +179,7 @@ mod tests {
                 networks: [("p_default".to_owned(), endpoint)].into(),
                 ..Container::default()
             };
-            self.0.containers.insert(container.id.clone(), container);
+            self.0.containers.insert(container.id.clone(), container.into());
         }
 
         fn network(&mut self, id: &str, project: &str) {

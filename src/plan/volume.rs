@@ -60,10 +60,9 @@ impl Planner<'_> {
         }
         let op = Op::CreateVolume { key: volume.key.clone() };
         // What an edit adds was never there.
-        let had_it =
-            |user: &&&str| self.memory.applied.get(**user) == self.desired.hashes.get(**user);
-        let known = users.iter().filter(|user| self.memory.applied.contains_key(**user));
-        let Some(user) = known.into_iter().find(had_it) else {
+        let (applied, hashes) = (&self.memory.applied, &self.desired.hashes);
+        let had_it = |user: &str| applied.get(user).is_some_and(|h| hashes.get(user) == Some(h));
+        let Some(user) = users.iter().find(|user| had_it(user)) else {
             return SupplyState::Coming(self.push(resource, op, Cause::Missing, vec![]));
         };
         let what = format!("was removed, and its data with it; {user} starts with an empty one");

@@ -110,7 +110,7 @@ pub fn candidates(
 /// The container that owns the network namespace. The engine refuses chains, so one step does.
 fn namespace_of<'a>(container: &'a Container, observed: &'a Observed) -> &'a Container {
     let Some(parent) = container.network_mode.strip_prefix("container:") else { return container };
-    observed.containers.values().find(|c| c.id.0 == parent || c.name == parent).unwrap_or(container)
+    observed.all().find(|c| c.id.0 == parent || c.name == parent).unwrap_or(container)
 }
 
 fn published_address(host_ip: &str, host: Option<IpAddr>) -> Option<IpAddr> {
@@ -212,7 +212,7 @@ mod tests {
         let mut child = container("c", &[], &[]);
         child.network_mode = "container:p".into();
         let mut observed = Observed::default();
-        observed.containers.insert(parent.id.clone(), parent);
+        observed.containers.insert(parent.id.clone(), parent.into());
         let found = candidates(&probe("driver: valkey\n"), &child, &observed, Reach::LOCAL);
         assert_eq!(shown(&found), ["back 172.18.0.2:6379", "Published 127.0.0.1:32768"]);
     }

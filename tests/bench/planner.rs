@@ -210,7 +210,7 @@ fn observed(desired: &Desired) -> Observed {
             };
             container.networks.insert(format!("bench_{key}"), endpoint);
         }
-        observed.containers.insert(container.id.clone(), container);
+        observed.containers.insert(container.id.clone(), container.into());
     }
     observed
 }

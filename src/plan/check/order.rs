@@ -50,11 +50,10 @@ impl<'a> Check<'a> {
     /// A replacement is made first, under a name that is free by then; nothing is made twice.
     fn replacements(&mut self, changes: &BTreeMap<Changed<'a>, Vec<&'a Step>>) {
         let names: BTreeMap<&str, &Container> =
-            self.observed.containers.values().map(|c| (c.name.as_str(), c)).collect();
+            self.observed.all().map(|c| (c.name.as_str(), c)).collect();
         let taken: BTreeSet<Slot> = self
             .observed
-            .containers
-            .values()
+            .all()
             .filter(|c| c.state != ContainerState::Removing)
             .filter_map(Container::slot)
             .collect();

@@ -68,7 +68,7 @@ fn create(service: &str, name: &str, replaces: Option<&str>) -> Op {
 }
 
 fn connect(network: NetworkRef, container: Target) -> Op {
-    Op::Connect { key: "default".into(), network, container, slot: slot("web", 1) }
+    Op::Connect { key: "default".into(), network, container, slot: slot("web", 1), twin: false }
 }
 
 fn disconnect(text: &str) -> Op {

@@ -239,7 +239,7 @@ impl World {
                     container.exit_code = Some(0);
                     container.finished = Some(ago(3599));
                 }
-                self.observed.containers.insert(container.id.clone(), container);
+                self.observed.containers.insert(container.id.clone(), container.into());
             }
         }
         self
@@ -335,7 +335,7 @@ impl World {
             ..Container::default()
         };
         change(&mut container);
-        self.observed.containers.insert(container.id.clone(), container);
+        self.observed.containers.insert(container.id.clone(), container.into());
     }
 
     /// Plans, and has the plan checked.

@@ -80,7 +80,7 @@ fn apply(world: &mut World, desired: &Desired, made: &mut Made, step: &Step) -> 
             }
             world.observed.networks.remove(id).map(|_| ()).ok_or("no such network".into())
         }
-        Op::Connect { key, network, container, slot } => {
+        Op::Connect { key, network, container, slot, .. } => {
             let network = match network {
                 NetworkRef::Existing(id) => id.clone(),
                 NetworkRef::Created(step) => made.networks[&step.0].clone(),
@@ -90,7 +90,7 @@ fn apply(world: &mut World, desired: &Desired, made: &mut Made, step: &Step) -> 
             let wanted = endpoint(&desired.project.services[&slot.service], key, &network);
             let id = resolve(made, container);
             // A container that doesn't run is only told which address to ask for.
-            if world.observed.containers.get(&id).is_some_and(Container::is_live) {
+            if world.observed.container(&id).is_some_and(Container::is_live) {
                 free_address(world, &id, &name, &wanted.ipv4)?;
             }
             let container = found(world.observed.containers.get_mut(&id), "container")?;
@@ -159,7 +159,7 @@ fn apply(world: &mut World, desired: &Desired, made: &mut Made, step: &Step) -> 
                 endpoint.network_id = meant.map(|(_, id)| id.clone()).unwrap_or_default();
             }
             made.containers.insert(step.id.0, container.id.clone());
-            world.observed.containers.insert(container.id.clone(), container);
+            world.observed.containers.insert(container.id.clone(), container.into());
             Ok(())
         }
         Op::Start { container } => start(world, desired, &resolve(made, container)),
@@ -217,7 +217,7 @@ fn start(world: &mut World, desired: &Desired, id: &ContainerId) -> Outcome {
         free_address(world, id, name, &endpoint.ipv4)?;
     }
     if let Some(parent) = container.network_mode.strip_prefix("container:") {
-        let parent = world.observed.containers.get(&ContainerId(parent.into()));
+        let parent = world.observed.container(&ContainerId(parent.into()));
         if !parent.is_some_and(Container::is_live) {
             return Err("cannot join the namespace of a container that doesn't run".into());
         }
@@ -228,7 +228,7 @@ fn start(world: &mut World, desired: &Desired, id: &ContainerId) -> Outcome {
     if let Some(holder) = live.find(|c| ports.iter().any(|p| c.published.contains(p))) {
         return Err(format!("port is already allocated by {}", holder.name));
     }
-    let networks = container.networks;
+    let networks = container.networks.clone();
     let container = found(world.observed.containers.get_mut(id), "container")?;
     container.networks = networks;
     container.state = ContainerState::Running;
@@ -249,7 +249,7 @@ fn stop(world: &mut World, id: &ContainerId) -> Outcome {
 }
 
 fn free_address(world: &World, own: &ContainerId, network: &str, address: &str) -> Outcome {
-    let mut live = world.observed.containers.values().filter(|c| c.is_live() && c.id != *own);
+    let mut live = world.observed.all().filter(|c| c.is_live() && c.id != *own);
     let holds = |c: &Container| c.networks.get(network).is_some_and(|e| e.ipv4 == address);
     if !address.is_empty() && live.any(holds) {
         return Err("address already in use".into());

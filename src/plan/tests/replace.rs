@@ -27,7 +27,7 @@ fn half_made(w: &mut World, change: impl FnOnce(&mut Container)) {
     container.name = format!("{OLD}_p-web-1");
     container.created = ago(10);
     change(&mut container);
-    w.observed.containers.insert(container.id.clone(), container);
+    w.observed.containers.insert(container.id.clone(), container.into());
 }
 
 fn old(w: &mut World) -> &mut Container {

@@ -42,6 +42,7 @@ def measure(bench):
 def _calls(bench, folder):
     relay = Relay(bench.engine.path, bench.folder / "apply.sock")
     bench.time(bench.homeostat("apply", "-f", folder / "compose.yaml", host=relay.host))
+    relay.settle()
     relay.close()
     made = collections.Counter(f"{method} {_endpoint(path)}" for _, method, path in relay.calls)
     wanted = collections.Counter({

@@ -77,6 +77,7 @@ def _our_part(bench, project):
                 time.sleep(APART)
             relay.forget()
             _die(bench.engine, events, f"{project}-own{turn % CONTAINERS}-1")
+            relay.settle()
             starts = [at for at, method, path in relay.calls
                       if method == "POST" and path.endswith(("/start", "/restart"))]
             parts.append((starts[0] - relay.deaths[0]) * 1000)

@@ -52,6 +52,7 @@ def measure(bench):
         time.sleep(window)
         spent = _cpu(daemon.process.pid) - cpu
         percent = spent / (time.monotonic() - began) * 100
+        relay.settle()
         calls = list(relay.calls)
         others.close()
         resyncs = daemon.metric("homeostat_resync_time_seconds_count") - resyncs
