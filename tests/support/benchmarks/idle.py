@@ -28,7 +28,11 @@ PROMETHEUS_PORT = 9756
 
 
 def measure(bench):
-    restarts, settle, window = (20, 120, 60) if bench.quick else (1000, 1800, 600)
+    return observe(bench, *((20, 120, 60) if bench.quick else (1000, 1800, 600)))
+
+
+def observe(bench, restarts, settle, window):
+    """Rows after so many restarts, so many seconds of rest and so many of watching."""
     project = f"{PREFIX}-idle"
     folder = bench.demo(project)
     relay = Relay(bench.engine.path, bench.folder / "idle.sock")
