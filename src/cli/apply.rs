@@ -27,6 +27,7 @@ use crate::controller::observer::{Observer, RESYNC};
 use crate::controller::verdict;
 use crate::controller::worker::{Goal, Parts, Progress, Tap, Worker};
 use crate::engine::{DynEngine, Tier};
+use crate::plan::memory::Insisted;
 use crate::plan::{Memory, Standing};
 use crate::shutdown;
 
@@ -43,7 +44,7 @@ pub async fn run(options: &Resolved, args: &ApplyArgs) -> Result<Exit, CliError>
     }
     let goal = meant.goal;
     let engine = options.engine(Tier::Reconcile)?;
-    let seen = look(&engine, &*clock, &goal, &Memory::default()).await?;
+    let seen = look(&engine, &*clock, &goal, &Memory::insisting()).await?;
     let over = seen.plan.is_empty() && verdict::settled(&seen.report, &goal.scope);
     if over {
         let (ready, wanted) = verdict::ready(&seen.report, &goal.scope);
@@ -57,6 +58,7 @@ pub async fn run(options: &Resolved, args: &ApplyArgs) -> Result<Exit, CliError>
     let mut memory = journalled.memory(&goal, &*clock).await;
     // A person asks for it now: pauses after earlier failures are over.
     memory.backoff.clear();
+    memory.insisted = Insisted::Everything;
     let stop = shutdown::on_signals()?;
     let run = Convergence::start(&engine, &clock, goal.clone(), memory, &journalled);
     let outcome = run.wait(&goal, &clock, args.timeout.get(), &stop).await;

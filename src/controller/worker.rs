@@ -247,6 +247,9 @@ impl Worker {
         }
         // Whoever was forgiven in this turn may be tried at once.
         let again = (!lessons.forgiven.is_empty()).then_some(begun.mono);
+        for (slot, hash) in &lessons.applied {
+            self.parts.recorder.applied(slot, hash);
+        }
         let wake = [report.wake, again, lessons.forgives_at].into_iter().flatten().min();
         let plan = Arc::new(plan);
         let observed = Arc::new(observed);

@@ -66,7 +66,9 @@ fn goal_with(
         project_name: (!named).then(|| "p".into()),
         ..LoadOptions::default()
     };
-    let project = compose::load(&options).expect("loads");
+    let mut project = compose::load(&options).expect("loads");
+    // One place for every version of the files.
+    project.working_dir = "/stack".into();
     let recovery: Vec<String> = recovery.iter().map(|s| (*s).to_owned()).collect();
     let desired =
         Desired::new(generation, Arc::new(project), &recovery, traits, policy).expect("orders");
