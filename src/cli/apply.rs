@@ -24,6 +24,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::controller::course::End;
 use crate::controller::meter::Uncounted;
 use crate::controller::observer::{Observer, RESYNC};
+use crate::controller::own::Own;
 use crate::controller::verdict;
 use crate::controller::worker::{Goal, Parts, Progress, Tap, Worker};
 use crate::engine::{DynEngine, Tier};
@@ -101,6 +102,7 @@ impl Convergence {
             observer: handle,
             clock: Arc::clone(clock),
             metrics: Arc::new(Uncounted),
+            own: Own::of_this_process(),
             recorder: journalled.recorder(),
             memory,
             goal: goals,

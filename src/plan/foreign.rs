@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 
-use super::service::SlotPlan;
+use super::service::{SlotPlan, SlotState};
 use super::step::{Cause, Target};
 use super::{Planner, Standing};
 use crate::compose::translate::{self, BindContext, Parent, ParentIds};
@@ -50,6 +50,30 @@ impl Planner<'_> {
             "differs: {}; {why}; edit the file or run `homeostat apply` to have it as the file says",
             named(&differing)
         )))
+    }
+
+    /// Homeostat itself runs in it.
+    pub(super) fn is_own(&self, container: &Container) -> bool {
+        self.memory.own.as_ref() == Some(&container.id)
+    }
+
+    /// Our own container is nobody's to touch: who would start it again?
+    pub(super) fn leave_ourselves(
+        &mut self,
+        plan: &SlotPlan<'_>,
+        own: &Container,
+        mut state: SlotState,
+    ) -> SlotState {
+        let Some(cause) = self.drift(plan, own) else { return state };
+        let why = format!(
+            "{cause}; homeostat runs in this container and doesn't replace itself: run `docker \
+             compose up -d {}`",
+            plan.service.name
+        );
+        state.report.differs = true;
+        state.report.message.clone_from(&why);
+        self.note(plan.resource(), Standing::Blocked(why));
+        state
     }
 
     /// Whether this very configuration was the last one that was applied; `None` if nothing ever

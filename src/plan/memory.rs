@@ -31,6 +31,8 @@ pub struct Memory {
     pub applied: BTreeMap<String, String>,
     /// Services that a person wants as the files say, whoever made their containers.
     pub insisted: Insisted,
+    /// The container that homeostat itself runs in.
+    pub own: Option<ContainerId>,
     /// When something last happened to a slot's containers.
     pub touched: BTreeMap<Slot, Timestamp>,
     /// When a service became the one that others softly wait for.

@@ -154,6 +154,9 @@ impl<'a> Planner<'a> {
         if !self.in_scope(&plan.service.name) {
             return state;
         }
+        if let Some(own) = group.iter().find(|c| self.is_own(c)) {
+            return self.leave_ourselves(plan, own, state);
+        }
         match keeper.map(|c| c.state) {
             Some(ContainerState::Removing) => {
                 return self.wait(plan, state, Standing::WaitingOn("removal".into()));

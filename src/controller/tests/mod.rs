@@ -23,6 +23,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::meter::{Meter, Uncounted};
 use super::observer::{Handle, Link, Observer, RESYNC};
+use super::own::Own;
 use super::publish::{self, SourceView, StackSight};
 use super::worker::{Goal, Parts, Tap, View, Worker};
 use crate::api::status::Status;
@@ -145,6 +146,7 @@ impl Scene {
             observer: observer.clone(),
             clock: sim.clock(),
             metrics: Arc::clone(&errors) as Arc<_>,
+            own: Own::default(),
             recorder: Arc::clone(&announced) as Arc<_>,
             memory,
             goal: goals,

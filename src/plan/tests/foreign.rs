@@ -142,3 +142,25 @@ fn under_another_path_nothing_is_made_that_would_bind_an_empty_folder() {
     assert!(text.contains(&blocked) && !text.contains("service db/1: create"), "{text}");
     assert!(text.contains("service log/1: create"), "{text}");
 }
+
+#[test]
+fn homeostat_touches_its_own_container_in_no_way_and_says_what_to_do() {
+    let mut w = World::new([service("web"), service("operator")]).up();
+    w.memory.own = Some(id("operator1"));
+    w.edit("operator", |s| s.changed("by the file"));
+    let blocked = "service operator/1: blocked(configuration changed; homeostat runs in this container and doesn't replace itself: run `docker compose up -d operator`)";
+    w.expect(&[blocked]);
+    // Neither renamed, nor detached from a network that changed, nor too many, nor an orphan.
+    w.fault("operator", |c| c.name = "0123456789ab_p-operator-1".into());
+    w.expect(&[blocked]);
+    let network = w.project.networks.get_mut("default").expect("is there");
+    network.canonical = super::fixture::canonical(serde_json::json!({"labels": {"a": "b"}}));
+    let text = w.text();
+    assert!(
+        !text.contains("disconnect") && text.contains("is homeostat's own container"),
+        "{text}"
+    );
+    w.policy.orphans = crate::desired::OrphanPolicy::Remove;
+    w.project.services.remove("operator");
+    assert!(!w.text().contains("operator1"), "{}", w.text());
+}

@@ -1,4 +1,5 @@
-//! Rows 51, 52 and 54: stacks that others made, change or look at from elsewhere.
+//! Rows 50, 51, 52 and 54: stacks that others made, change or look at from elsewhere, and the one that
+//! homeostat itself is part of.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -158,4 +159,70 @@ fn row_52_a_project_seen_under_another_path_is_blocked_and_gets_no_empty_folder(
     assert!(ran.stderr.contains("spec.source.hostPath"), "{ran:?}");
     assert_eq!(facts(&project, "{{.Id}}"), before);
     assert!(!elsewhere.join("data").exists(), "no empty folder was made");
+}
+
+/// A stack with homeostat in it, its folder at the same path inside.
+fn with_operator(home: &Home, project: &str, mode: &str) -> String {
+    let (binary, folder) = (env!("CARGO_BIN_EXE_homeostat"), home.stacks().display().to_string());
+    format!(
+        "\
+name: {project}
+services:
+  operator:
+    image: homeostat-test/valkey:8
+    entrypoint: [/homeostat, --state-dir, /state, run, '{folder}', --listen, '127.0.0.1:0']
+    stop_grace_period: 5s
+    environment: {{MODE: {mode}}}
+    volumes:
+      - {binary}:/homeostat:ro
+      - /var/run/docker.sock:/var/run/docker.sock
+      - {folder}:{folder}
+  web:
+    image: {IMAGE}
+    command: [listen, '8000']
+    stop_grace_period: 1s
+    environment: {{MODE: {mode}}}
+"
+    )
+}
+
+#[test]
+fn row_50_homeostat_in_the_stack_that_it_manages_keeps_all_of_it_but_itself() {
+    let mut home = Home::new();
+    let project = home.project("inside");
+    home.write("compose.yaml", &with_operator(&home, &project, "one"));
+    Person::of(&home).up(&[]);
+    let before = facts(&project, "{{.Id}} {{.State.StartedAt}}");
+    let log = || docker_both(&["logs", &format!("{project}-operator-1")]);
+    until("it watches", || log().contains("serving health, metrics and status"));
+    docker(&["kill", &format!("{project}-web-1")]);
+    until("web is back", || {
+        facts(&project, "{{.State.Running}}").get("web-1").is_some_and(|runs| runs == "true")
+    });
+
+    home.write("compose.yaml", &with_operator(&home, &project, "two"));
+    until("the edit of web is there", || {
+        let env = facts(&project, "{{.Config.Env}}");
+        env.get("web-1").is_some_and(|env| env.contains("MODE=two"))
+    });
+    let inside = ["exec", &format!("{project}-operator-1"), "/homeostat", "--state-dir", "/state"];
+    let said = || docker_both(&[&inside[..], &["get", "services", "-o", "json"]].concat());
+    until("it says why it leaves itself alone", || said().contains("doesn't replace itself"));
+    let after = facts(&project, "{{.Id}} {{.State.StartedAt}}");
+    assert_eq!(after["operator-1"], before["operator-1"]);
+    assert_ne!(after["web-1"], before["web-1"]);
+}
+
+/// What a command of docker prints on both streams, failed or not.
+fn docker_both(args: &[&str]) -> String {
+    let output = Command::new("docker").args(args).output().expect("docker runs");
+    String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+}
+
+fn until(what: &str, holds: impl Fn() -> bool) {
+    let deadline = std::time::Instant::now() + super::harness::SOON;
+    while !holds() {
+        assert!(std::time::Instant::now() < deadline, "not in time: {what}");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
 }
