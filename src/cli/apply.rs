@@ -24,9 +24,11 @@ use crate::clock::{Clock, SystemClock};
 use crate::controller::course::End;
 use crate::controller::meter::Uncounted;
 use crate::controller::observer::{Observer, RESYNC};
+use crate::controller::own::Own;
 use crate::controller::verdict;
 use crate::controller::worker::{Goal, Parts, Progress, Tap, Worker};
 use crate::engine::{DynEngine, Tier};
+use crate::plan::memory::Insisted;
 use crate::plan::{Memory, Standing};
 use crate::shutdown;
 
@@ -43,7 +45,7 @@ pub async fn run(options: &Resolved, args: &ApplyArgs) -> Result<Exit, CliError>
     }
     let goal = meant.goal;
     let engine = options.engine(Tier::Reconcile)?;
-    let seen = look(&engine, &*clock, &goal, &Memory::default()).await?;
+    let seen = look(&engine, &*clock, &goal, &Memory::insisting()).await?;
     let over = seen.plan.is_empty() && verdict::settled(&seen.report, &goal.scope);
     if over {
         let (ready, wanted) = verdict::ready(&seen.report, &goal.scope);
@@ -57,6 +59,7 @@ pub async fn run(options: &Resolved, args: &ApplyArgs) -> Result<Exit, CliError>
     let mut memory = journalled.memory(&goal, &*clock).await;
     // A person asks for it now: pauses after earlier failures are over.
     memory.backoff.clear();
+    memory.insisted = Insisted::Everything;
     let stop = shutdown::on_signals()?;
     let run = Convergence::start(&engine, &clock, goal.clone(), memory, &journalled);
     let outcome = run.wait(&goal, &clock, args.timeout.get(), &stop).await;
@@ -99,6 +102,7 @@ impl Convergence {
             observer: handle,
             clock: Arc::clone(clock),
             metrics: Arc::new(Uncounted),
+            own: Own::of_this_process(),
             recorder: journalled.recorder(),
             memory,
             goal: goals,

@@ -34,7 +34,7 @@ pub async fn run(options: &Resolved, args: &PlanArgs) -> Result<Exit, CliError> 
 
 async fn by_looking(options: &Resolved, goal: &Goal) -> Result<PlanAnswer, CliError> {
     let engine = options.engine(Tier::Observe)?;
-    let seen = look(&engine, &SystemClock::new(), goal, &Memory::default()).await?;
+    let seen = look(&engine, &SystemClock::new(), goal, &Memory::insisting()).await?;
     let project = &goal.desired.project.name;
     Ok(answer(project, &engine.endpoint(), &goal.scope, &seen.plan, &seen.report))
 }

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::claims::{Claim, Claims};
 use super::meter::Meter;
 use super::observer::{Handle, Link};
+use super::own::Own;
 use super::publish::{SourceView, StackSight, status};
 use super::recall;
 use super::recording::JournalRecorder;
@@ -191,6 +192,7 @@ impl Keeper {
             observer: self.observer.clone(),
             clock: Arc::clone(clock),
             metrics: Arc::clone(&metrics) as Arc<_>,
+            own: Own::of_this_process(),
             recorder: Arc::new(recorder),
             memory: recalled,
             goal: wanted,

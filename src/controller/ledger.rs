@@ -218,6 +218,8 @@ pub struct Lessons {
     pub forgiven: Vec<Slot>,
     /// Jobs that ended well: configuration hash and image ID.
     pub jobs: Vec<(Slot, String, String)>,
+    /// Hashes that count as applied from now on.
+    pub applied: Vec<(Slot, String)>,
     /// When the next slot is forgiven, if it stays ready.
     pub forgives_at: Option<Mono>,
 }
@@ -256,7 +258,8 @@ pub fn observe(
     for (slot, report) in &report.slots {
         let done = report.status == SlotStatus::Completed && desired.traits(&slot.service).job;
         let container = report.container.as_ref().and_then(|id| observed.container(id));
-        adopt(memory, desired, slot, container);
+        let learned = adopt(memory, desired, slot, container, report.differs);
+        lessons.applied.extend(learned.map(|hash| (slot.clone(), hash)));
         if let (true, Some(container)) = (done, container)
             && let Some(hash) = &container.config_hash
         {
@@ -268,6 +271,7 @@ pub fn observe(
         }
     }
     own(memory, observed);
+    keep_word(memory, desired, observed);
     lessons
 }
 
@@ -279,14 +283,35 @@ fn is_pending(report: &Report, slot: &Slot) -> bool {
 }
 
 /// What somebody else made as it is desired is as good as applied: its loss is known for a loss.
-fn adopt(memory: &mut Memory, desired: &Desired, slot: &Slot, container: Option<&Container>) {
-    let hash = container.and_then(|c| c.config_hash.as_ref());
-    if let Some(hash) = hash
-        && desired.hashes.get(&slot.service) == Some(hash)
-        && memory.applied.get(&slot.service) != Some(hash)
-    {
-        memory.applied.insert(slot.service.clone(), hash.clone());
+/// What they made otherwise, and what stays so, makes the present files the ones that it was left
+/// alone in spite of: an edit after that counts. Returns the hash, if that is news.
+fn adopt(
+    memory: &mut Memory,
+    desired: &Desired,
+    slot: &Slot,
+    container: Option<&Container>,
+    differs: bool,
+) -> Option<String> {
+    let wanted = desired.hashes.get(&slot.service)?;
+    let as_desired = container?.config_hash.as_ref() == Some(wanted);
+    let applied = memory.applied.get(&slot.service);
+    let news = as_desired && applied != Some(wanted) || differs && applied.is_none();
+    if !news {
+        return None;
     }
+    memory.applied.insert(slot.service.clone(), wanted.clone());
+    Some(wanted.clone())
+}
+
+/// A person's word is kept once no container of somebody else's making differs any more.
+fn keep_word(memory: &mut Memory, desired: &Desired, observed: &Observed) {
+    let owned = &memory.owned;
+    memory.insisted.retain(|service| {
+        let mut containers = observed
+            .of_project(&desired.project.name)
+            .filter(|c| c.service.as_deref() == Some(service) && !owned.contains(&c.id));
+        containers.any(|c| c.config_hash.as_ref() != desired.hashes.get(service))
+    });
 }
 
 /// Slots that are ready now, failed more than once, and haven't been ready for so long that it is

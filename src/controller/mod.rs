@@ -11,6 +11,7 @@ pub mod keeper;
 pub mod ledger;
 pub mod meter;
 pub mod observer;
+pub mod own;
 pub mod publish;
 pub mod reads;
 pub mod recall;

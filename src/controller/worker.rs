@@ -26,6 +26,7 @@ pub use self::wish::Wish;
 use super::ledger::{self, Underway};
 use super::meter::Meter;
 use super::observer::{Handle, Link, Snapshot};
+use super::own::Own;
 use super::snapshot::Dirty;
 use crate::clock::{Clock, Mono, Now};
 use crate::desired::Desired;
@@ -84,6 +85,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Metrics.
     pub metrics: Arc<dyn Meter>,
+    /// What tells our own container.
+    pub own: Own,
     /// The journal.
     pub recorder: Arc<dyn Recorder>,
     /// What the journal remembers.
@@ -236,6 +239,7 @@ impl Worker {
         self.aim(&goal, &observed);
         self.recheck(&goal, &observed);
         observed.probes = self.probes.clone();
+        self.memory.own = self.parts.own.find(&observed);
         let doubtful = self.set_doubtful(&observed);
         let (plan, report) = plan(&goal.desired, &observed, &self.memory, &goal.scope, begun);
         let lessons = ledger::observe(&mut self.memory, &goal.desired, &observed, &report, begun);
@@ -247,6 +251,9 @@ impl Worker {
         }
         // Whoever was forgiven in this turn may be tried at once.
         let again = (!lessons.forgiven.is_empty()).then_some(begun.mono);
+        for (slot, hash) in &lessons.applied {
+            self.parts.recorder.applied(slot, hash);
+        }
         let wake = [report.wake, again, lessons.forgives_at].into_iter().flatten().min();
         let plan = Arc::new(plan);
         let observed = Arc::new(observed);

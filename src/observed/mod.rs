@@ -1,5 +1,6 @@
 //! What the engine really shows, as one immutable snapshot.
 
+pub mod fields;
 pub(crate) mod lenient;
 pub mod normalise;
 mod shared;
@@ -13,6 +14,7 @@ use crate::engine::types::{ContainerId, EngineInfo, ImageSummary, NetworkSummary
 use crate::probe::Readiness;
 use crate::sensitive::Sensitive;
 
+pub use self::fields::Fields;
 pub use self::shared::Shared;
 
 /// Compose's label prefix; see `labels` for the names.
@@ -235,6 +237,8 @@ pub struct Container {
     pub has_healthcheck: bool,
     /// Main process on the host, 0 when not running.
     pub pid: i64,
+    /// The settings that it was made with.
+    pub fields: Fields,
     /// The `inspect` answer was read.
     pub inspected: bool,
     /// Number of the read that these facts are from, among the observer's reads and events.

@@ -9,7 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::lenient::{address, as_text, at, entries, flag, int, list, non_empty, text, text_map};
-use super::{Container, ContainerState, Endpoint, Health, Mount, PublishedPort, Slot, labels};
+use super::{
+    Container, ContainerState, Endpoint, Fields, Health, Mount, PublishedPort, Slot, labels,
+};
 use crate::clock::Timestamp;
 use crate::engine::types::{ContainerId, ContainerSummary};
 use crate::sensitive::Sensitive;
@@ -205,6 +207,7 @@ pub fn from_inspect(json: &Value) -> Result<Container, String> {
         published: ports_from_inspect(at(json, &["NetworkSettings"])),
         has_healthcheck: has_healthcheck(config),
         pid: int(status, "Pid").unwrap_or(0),
+        fields: Fields::of_inspect(json),
         inspected: true,
         ..Container::default()
     };

@@ -53,6 +53,9 @@ pub enum Violation {
     /// It works on something that another run works on.
     #[error("step {0} touches {1}, which a running step works on")]
     Busy(StepId, String),
+    /// It stops, restarts, removes or detaches the container that homeostat runs in.
+    #[error("step {0} touches homeostat's own container")]
+    Own(StepId),
     /// It touches a service that a person holds.
     #[error("step {0} touches {1}, which is held")]
     Held(StepId, String),

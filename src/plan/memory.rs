@@ -27,15 +27,63 @@ pub struct Memory {
     pub unanswered: BTreeMap<Slot, String>,
     /// Services that stay as they are, with the reason (by hand, paused).
     pub holds: BTreeMap<String, String>,
-    /// Hash that we last applied, by service.
+    /// Hash that we last applied, by service; or found unapplied when we first saw its container.
     pub applied: BTreeMap<String, String>,
+    /// Services that a person wants as the files say, whoever made their containers.
+    pub insisted: Insisted,
+    /// The container that homeostat itself runs in.
+    pub own: Option<ContainerId>,
     /// When something last happened to a slot's containers.
     pub touched: BTreeMap<Slot, Timestamp>,
     /// When a service became the one that others softly wait for.
     pub down_since: BTreeMap<String, Mono>,
 }
 
+/// The services that a person wants as the files say now, whoever made their containers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Insisted {
+    /// None.
+    #[default]
+    Nothing,
+    /// These.
+    Services(BTreeSet<String>),
+    /// All: the memory of a command that a person gave.
+    Everything,
+}
+
+impl Insisted {
+    /// Whether a person wants it for this service.
+    pub fn has(&self, service: &str) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Services(services) => services.contains(service),
+            Self::Everything => true,
+        }
+    }
+
+    /// Adds services.
+    pub fn add(&mut self, more: impl IntoIterator<Item = String>) {
+        match self {
+            Self::Nothing => *self = Self::Services(more.into_iter().collect()),
+            Self::Services(services) => services.extend(more),
+            Self::Everything => {}
+        }
+    }
+
+    /// Drops services that have become as the files say.
+    pub fn retain(&mut self, keep: impl Fn(&str) -> bool) {
+        if let Self::Services(services) = self {
+            services.retain(|service| keep(service));
+        }
+    }
+}
+
 impl Memory {
+    /// What a command remembers that a person gave: the files count.
+    pub fn insisting() -> Self {
+        Self { insisted: Insisted::Everything, ..Self::default() }
+    }
+
     /// The failures in a row of a slot or of another resource.
     pub fn backoff_of(&self, resource: &Resource) -> Option<&Backoff> {
         match resource {

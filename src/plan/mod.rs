@@ -8,6 +8,7 @@
 
 pub mod check;
 mod conflict;
+mod foreign;
 mod gate;
 mod image;
 mod leftover;

@@ -213,6 +213,9 @@ impl<'a> Planner<'a> {
 
     /// Why a network can't be taken from a member: this plan wouldn't give it the new one.
     fn keeps_network(&self, network: &Network, member: &Container) -> Option<&'static str> {
+        if self.is_own(member) {
+            return Some("is homeostat's own container");
+        }
         let ours = self.is_ours(member);
         if !member.is_live() {
             // One-offs that have ended are never started again.

@@ -51,7 +51,7 @@ impl<'a> Planner<'a> {
             self.note(resource, Standing::InProgress);
             return None;
         }
-        if container.state == ContainerState::Removing {
+        if container.state == ContainerState::Removing || self.is_own(container) {
             return None;
         }
         let backoff = match slot {

@@ -84,6 +84,9 @@ impl<'a> Planner<'a> {
 
     /// A slot without a container.
     pub(super) fn create(&mut self, plan: &SlotPlan<'_>, state: SlotState) -> SlotState {
+        if let Some(standing) = self.misplaced(plan) {
+            return self.wait(plan, state, standing);
+        }
         let mut after = match self.supplies(plan) {
             Ok(supplies) => supplies,
             Err(standing) => return self.wait(plan, state, standing),

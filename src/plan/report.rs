@@ -177,6 +177,8 @@ pub struct SlotReport {
     pub message: String,
     /// Its container, if it has one.
     pub container: Option<ContainerId>,
+    /// The container isn't as the files say, and stays so.
+    pub differs: bool,
 }
 
 impl fmt::Display for Standing {

@@ -154,6 +154,9 @@ impl<'a> Planner<'a> {
         if !self.in_scope(&plan.service.name) {
             return state;
         }
+        if let Some(own) = group.iter().find(|c| self.is_own(c)) {
+            return self.leave_ourselves(plan, own, state);
+        }
         match keeper.map(|c| c.state) {
             Some(ContainerState::Removing) => {
                 return self.wait(plan, state, Standing::WaitingOn("removal".into()));
@@ -175,11 +178,37 @@ impl<'a> Planner<'a> {
         if drift.is_none() && self.has_ended_well(plan, keeper) {
             return self.completed(plan, group, state);
         }
+        state.report.differs =
+            drift.is_none() && keeper.is_some_and(|c| c.config_hash.as_deref() != plan.hash);
         match (keeper, drift) {
+            (Some(found), Some(cause))
+                if let Some(standing) = self.left_alone(plan, found, &cause) =>
+            {
+                self.leave_alone(plan, found, group, standing, state)
+            }
             (None, _) => self.create(plan, state),
             (Some(old), Some(cause)) => self.replace(plan, old, group, cause, state),
             (Some(container), None) => self.keep(plan, container, group, state),
         }
+    }
+
+    /// What others made stays as it is, and is kept running.
+    fn leave_alone(
+        &mut self,
+        plan: &SlotPlan<'_>,
+        found: &'a Container,
+        group: &[&'a Container],
+        standing: Standing,
+        mut state: SlotState,
+    ) -> SlotState {
+        state.report.differs = true;
+        let message = standing.to_string();
+        self.note(plan.resource(), standing);
+        let mut state = self.keep(plan, found, group, state);
+        if state.report.message.is_empty() {
+            state.report.message = message;
+        }
+        state
     }
 
     /// Whether there is nothing left to run: a job, once for each configuration and image, or a

@@ -3,6 +3,7 @@
 mod cold_start;
 mod faults;
 pub(super) mod fixture;
+mod foreign;
 mod model;
 mod network;
 mod property;

@@ -23,6 +23,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::meter::{Meter, Uncounted};
 use super::observer::{Handle, Link, Observer, RESYNC};
+use super::own::Own;
 use super::publish::{self, SourceView, StackSight};
 use super::worker::{Goal, Parts, Tap, View, Worker};
 use crate::api::status::Status;
@@ -66,7 +67,9 @@ fn goal_with(
         project_name: (!named).then(|| "p".into()),
         ..LoadOptions::default()
     };
-    let project = compose::load(&options).expect("loads");
+    let mut project = compose::load(&options).expect("loads");
+    // One place for every version of the files.
+    project.working_dir = "/stack".into();
     let recovery: Vec<String> = recovery.iter().map(|s| (*s).to_owned()).collect();
     let desired =
         Desired::new(generation, Arc::new(project), &recovery, traits, policy).expect("orders");
@@ -143,6 +146,7 @@ impl Scene {
             observer: observer.clone(),
             clock: sim.clock(),
             metrics: Arc::clone(&errors) as Arc<_>,
+            own: Own::default(),
             recorder: Arc::clone(&announced) as Arc<_>,
             memory,
             goal: goals,

@@ -4,9 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Goal, Worker};
 use crate::clock::Mono;
+use crate::compose::types::Project;
 use crate::controller::observer::Snapshot;
 use crate::desired::scope::concerns;
 use crate::plan::{Resource, Scope};
+
+/// The services that a person means by a scope.
+pub(super) fn asked(project: &Project, scope: &Scope) -> Vec<String> {
+    let services = project.services.keys();
+    let concerned = |name: &&String| scope.services.is_empty() || scope.services.contains(*name);
+    services.filter(concerned).cloned().collect()
+}
 
 impl Worker {
     /// Forgets what waits for a later attempt, for the services of a scope and what they use.
@@ -24,6 +32,7 @@ impl Worker {
                 backoff.not_before = Mono::default();
             }
         }
+        self.memory.insisted.add(asked(project, scope));
         self.memory
             .pulled
             .retain(|image| !concerns(project, scope, &Resource::Image(image.clone())));

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
+use super::afresh::asked;
 use super::{Link, Tap, View, Worker, ledger};
 use crate::plan::{Scope, Standing, plan};
 
@@ -55,7 +56,10 @@ impl Worker {
         let scope = if scope.services.is_empty() { &goal.scope } else { scope };
         let now = self.parts.clock.now();
         let doubtful = self.set_doubtful(&observed);
-        let (plan, report) = plan(&goal.desired, &observed, &self.memory, scope, now);
+        // As an `apply` would find it.
+        let mut memory = self.memory.clone();
+        memory.insisted.add(asked(&goal.desired.project, scope));
+        let (plan, report) = plan(&goal.desired, &observed, &memory, scope, now);
         let busy = match scope.services.is_empty() {
             true => self.memory.busy.len(),
             false => report.entries.iter().filter(|e| e.standing == Standing::InProgress).count(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::model::{SimContainer, SimNetwork};
 use super::world::World;
 use crate::engine::types::{ContainerSummary, NetworkSummary};
-use crate::observed::{Container, ContainerState, Health, PublishedPort, labels};
+use crate::observed::{Container, ContainerState, Fields, Health, PublishedPort, labels};
 use crate::sensitive::Sensitive;
 
 /// All containers as the list has them.
@@ -126,6 +126,7 @@ pub(super) fn container(c: &SimContainer) -> Container {
         published: published(c),
         has_healthcheck: c.health_config.is_some(),
         pid: if c.has_process() { i64::try_from(c.run).unwrap_or(0) + 1000 } else { 0 },
+        fields: Fields::of_body(&c.body),
         inspected: true,
         read: 0,
     }

@@ -83,6 +83,9 @@ impl Check<'_> {
     }
 
     fn at_rest(&mut self, step: &Step, resource: &Resource) {
+        if self.memory.own.is_some() && self.memory.own.as_ref() == step.op.container() {
+            self.found.push(Violation::Own(step.id));
+        }
         let name = || resource.to_string();
         if self.memory.busy.contains(resource) {
             self.found.push(Violation::Busy(step.id, name()));

@@ -166,7 +166,7 @@ impl World {
             traits: BTreeMap::new(),
             policy: Policy::default(),
             observed: Observed::default(),
-            memory: Memory::default(),
+            memory: Memory::insisting(),
             scope: Scope::default(),
             now: Now { wall: Timestamp(WALL), mono: Mono(Duration::from_secs(1000)) },
             hex: false,

@@ -16,6 +16,7 @@ use homeostat::clock::{Clock, SystemClock};
 use homeostat::compose::{self, LoadOptions};
 use homeostat::controller::meter::{Meter, Uncounted};
 use homeostat::controller::observer::{Handle, Observer};
+use homeostat::controller::own::Own;
 use homeostat::controller::worker::{Goal, Parts, Phase, Progress, Tap, View, Worker};
 use homeostat::desired::{Desired, Policy, ServiceTraits};
 use homeostat::engine::docker::{Deadlines, Docker, Endpoint, Surroundings};
@@ -134,6 +135,7 @@ impl Stack {
                 observer: handle.clone(),
                 clock,
                 metrics: Arc::new(Uncounted),
+                own: Own::default(),
                 recorder,
                 memory: Memory::default(),
                 goal: goal_rx,
