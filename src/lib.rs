@@ -13,6 +13,7 @@ pub mod controller;
 pub mod desired;
 pub mod engine;
 pub mod execute;
+pub mod lease;
 pub mod metrics;
 pub mod observed;
 pub mod plan;

@@ -31,6 +31,8 @@ pub struct Status {
     pub volumes: Vec<VolumeView>,
     /// The last plan of each stack.
     pub plans: Vec<PlanView>,
+    /// The lease that counts of each project on the engine, by project.
+    pub leases: Vec<LeaseView>,
 }
 
 impl Status {
@@ -223,6 +225,32 @@ pub struct VolumeView {
     pub exists: bool,
     /// For people.
     pub message: String,
+}
+
+/// A project's lease.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LeaseView {
+    /// Project.
+    pub project: String,
+    /// Its epoch: grows when somebody takes over.
+    pub epoch: u64,
+    /// Whoever answers here holds it.
+    pub ours: bool,
+    /// For people: who holds it.
+    pub holder: String,
+    /// Host of the holder; like all that follows, empty or absent where the lease doesn't say.
+    pub host: String,
+    /// User of the holder.
+    pub user: String,
+    /// PID of the holder, in its own namespace.
+    pub pid: Option<u32>,
+    /// Version of the holder.
+    pub version: String,
+    /// Its control socket.
+    pub control: String,
+    /// When it took the lease, milliseconds since the epoch.
+    pub since: Option<Timestamp>,
 }
 
 /// A stack's plan.

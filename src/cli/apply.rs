@@ -15,13 +15,14 @@ use tokio_util::sync::CancellationToken;
 use super::args::ApplyArgs;
 use super::error::{CliError, Exit};
 use super::journal::Journalled;
-use super::look::look;
+use super::look::{look, read};
 use super::output::{count, print};
 use super::resolved::Resolved;
 use super::shown::Shown;
-use super::{daemon, goal};
+use super::{daemon, goal, lease};
 use crate::clock::{Clock, SystemClock};
 use crate::controller::course::End;
+use crate::controller::leasing::Running;
 use crate::controller::meter::Uncounted;
 use crate::controller::observer::{Observer, RESYNC};
 use crate::controller::own::Own;
@@ -40,12 +41,18 @@ pub async fn run(options: &Resolved, args: &ApplyArgs) -> Result<Exit, CliError>
     let meant = goal::load(options, &args.services)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let begun = clock.now().mono;
-    if let Some(daemon) = daemon::of(options, &meant).await? {
+    let engine = options.engine(Tier::Reconcile)?;
+    let observed = read(&engine, &*clock, &meant.goal).await?;
+    // Whoever takes over asks nobody.
+    let daemon = match args.take_over {
+        true => None,
+        false => daemon::of(options, &meant, &observed).await?,
+    };
+    if let Some(daemon) = daemon {
         return daemon.apply(&args.services, args.timeout.get()).await;
     }
     let goal = meant.goal;
-    let engine = options.engine(Tier::Reconcile)?;
-    let seen = look(&engine, &*clock, &goal, &Memory::insisting()).await?;
+    let seen = look(observed, &*clock, &goal, &Memory::insisting()).await;
     let over = seen.plan.is_empty() && verdict::settled(&seen.report, &goal.scope);
     if over {
         let (ready, wanted) = verdict::ready(&seen.report, &goal.scope);
@@ -61,7 +68,7 @@ pub async fn run(options: &Resolved, args: &ApplyArgs) -> Result<Exit, CliError>
     memory.backoff.clear();
     memory.insisted = Insisted::Everything;
     let stop = shutdown::on_signals()?;
-    let run = Convergence::start(&engine, &clock, goal.clone(), memory, &journalled);
+    let run = Convergence::start(options, args, &engine, &clock, &goal, memory, &journalled)?;
     let outcome = run.wait(&goal, &clock, args.timeout.get(), &stop).await;
     journalled.close().await;
     let changed = outcome?;
@@ -79,24 +86,30 @@ struct Convergence {
     worker: JoinHandle<()>,
     observing: CancellationToken,
     observer: JoinHandle<()>,
+    lease: Running,
     /// The worker ends without its goal.
     _goal: watch::Sender<Option<Goal>>,
 }
 
 impl Convergence {
     fn start(
+        options: &Resolved,
+        args: &ApplyArgs,
         engine: &DynEngine,
         clock: &Arc<dyn Clock>,
-        goal: Goal,
+        goal: &Goal,
         memory: Memory,
         journalled: &Journalled,
-    ) -> Self {
+    ) -> Result<Self, CliError> {
         let (observer, handle) =
             Observer::new(Arc::clone(engine), Arc::clone(clock), Arc::new(Uncounted), RESYNC);
         handle.projects.send_modify(|projects| {
             projects.insert(goal.desired.project.name.clone());
         });
-        let (goal, goals) = watch::channel(Some(goal));
+        let project = &goal.desired.project.name;
+        let seen = handle.snapshots.clone();
+        let (permit, lease) = lease::seek(options, engine, clock, project, args.take_over, seen)?;
+        let (goal, goals) = watch::channel(Some(goal.clone()));
         let (worker, tap) = Worker::new(Parts {
             engine: Arc::clone(engine),
             observer: handle,
@@ -105,18 +118,20 @@ impl Convergence {
             own: Own::of_this_process(),
             recorder: journalled.recorder(),
             memory,
+            permit,
             goal: goals,
         });
         let (stop, observing) = (CancellationToken::new(), CancellationToken::new());
-        Self {
+        Ok(Self {
             progress: tap.progress.subscribe(),
             tap,
             worker: tokio::spawn(worker.run(stop.clone())),
             stop,
             observer: tokio::spawn(observer.run(observing.clone())),
             observing,
+            lease,
             _goal: goal,
-        }
+        })
     }
 
     /// Shows progress until the loop is settled. Returns how many steps changed something.
@@ -143,6 +158,7 @@ impl Convergence {
         while let Ok(progress) = self.progress.try_recv() {
             shown.step(&progress);
         }
+        self.lease.end(true).await;
         self.observing.cancel();
         let _ = self.observer.await;
         let Shown { board, course, .. } = shown;

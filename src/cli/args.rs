@@ -43,7 +43,7 @@ pub enum Verb {
     Config(ConfigArgs),
     /// Check files without an engine
     Validate(ValidateArgs),
-    /// Show stacks, services, networks or volumes
+    /// Show stacks, services, networks, volumes or leases
     Get(GetArgs),
     /// Show everything about one object
     Describe(DescribeArgs),
@@ -123,6 +123,9 @@ pub struct ApplyArgs {
     /// Give up when not everything is ready after this time
     #[arg(long, value_name = "DURATION", default_value = "10m")]
     pub timeout: Duration,
+    /// Take over from the operator that holds the project's lease now, dead or alive
+    #[arg(long)]
+    pub take_over: bool,
     /// Where the project is.
     #[command(flatten)]
     pub project: ProjectArgs,
@@ -246,6 +249,9 @@ pub struct RunArgs {
     /// Time between two full lists of the engine
     #[arg(long, value_name = "DURATION", default_value = "60s")]
     pub resync: Duration,
+    /// Take over from the operator that holds a project's lease now, dead or alive
+    #[arg(long)]
+    pub take_over: bool,
     /// Where the project is.
     #[command(flatten)]
     pub project: ProjectArgs,
@@ -266,6 +272,9 @@ pub enum Kind {
     /// Volumes of the projects
     #[value(alias = "volume")]
     Volumes,
+    /// Who keeps which project on the engine
+    #[value(alias = "lease")]
+    Leases,
 }
 
 impl Kind {
@@ -276,6 +285,7 @@ impl Kind {
             Self::Services => "service",
             Self::Networks => "network",
             Self::Volumes => "volume",
+            Self::Leases => "lease",
         }
     }
 }
@@ -291,8 +301,9 @@ pub struct Object {
 
 fn object(text: &str) -> Result<Object, String> {
     let (kind, name) = text.split_once('/').ok_or("write KIND/NAME, such as service/web")?;
-    let kind = Kind::from_str(kind, true)
-        .map_err(|_| format!("`{kind}` is no kind; use stack, service, network or volume"))?;
+    let kind = Kind::from_str(kind, true).map_err(|_| {
+        format!("`{kind}` is no kind; use stack, service, network, volume or lease")
+    })?;
     if name.is_empty() {
         return Err("the name is missing".into());
     }
@@ -335,7 +346,7 @@ pub enum GetOutput {
 /// `describe`.
 #[derive(Debug, Args)]
 pub struct DescribeArgs {
-    /// What: service/web, stack/demo, network/NAME, volume/NAME
+    /// What: service/web, stack/demo, network/NAME, volume/NAME, lease/PROJECT
     #[arg(value_name = "KIND/NAME", value_parser = object)]
     pub object: Object,
     /// Where the project is.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::error::{CliError, Exit, warn};
 use super::goal::Meant;
+use super::lease::{self, Keeper};
 use super::output::{count, print};
 use super::progress::{Board, Mark};
 use super::resolved::Resolved;
@@ -12,6 +13,7 @@ use crate::api::status::{StackStatus, Status};
 use crate::clock::SystemClock;
 use crate::desired::digest::digests;
 use crate::desired::shell;
+use crate::observed::Observed;
 use crate::server::{Client, ClientError, Progress, StepState, Wanted, reason};
 
 /// How long a daemon may think about a question.
@@ -58,19 +60,41 @@ pub async fn connect_within(
     }
 }
 
-/// The daemon that keeps this project.
+/// The daemon that keeps this project, by the project's lease in what was seen.
 ///
 /// # Errors
-/// As [`connect`], or it doesn't answer.
+/// Somebody keeps it who can't be reached from here, or the daemon doesn't answer.
 pub async fn of<'a>(
     options: &'a Resolved,
     meant: &'a Meant,
+    observed: &Observed,
 ) -> Result<Option<Daemon<'a>>, CliError> {
+    match seek(options, meant, observed).await? {
+        Ok(daemon) => Ok(daemon),
+        Err(beyond) => Err(CliError::Failed(beyond)),
+    }
+}
+
+/// The same; who can't be reached is no error, but told.
+///
+/// # Errors
+/// The daemon doesn't answer.
+pub async fn seek<'a>(
+    options: &'a Resolved,
+    meant: &'a Meant,
+    observed: &Observed,
+) -> Result<Result<Option<Daemon<'a>>, String>, CliError> {
     let project = &meant.goal.desired.project.name;
-    let Some(client) = connect(options).await? else { return Ok(None) };
+    let client = match lease::keeper(options, project, observed.volumes.values(), DEADLINE).await? {
+        Keeper::Nobody => return Ok(Ok(None)),
+        Keeper::Beyond(why) => return Ok(Err(why)),
+        Keeper::Daemon(client) => client,
+    };
     let status: Status = client.get("/api/v1/status").await?;
-    let stack = keeps(status.stacks, project);
-    Ok(stack.map(|stack| Daemon { client, stack: stack.name, options, meant }))
+    Ok(match keeps(status.stacks, project) {
+        Some(stack) => Ok(Some(Daemon { client, stack: stack.name, options, meant })),
+        None => Err(format!("{project}: its daemon is just letting go of it; try again")),
+    })
 }
 
 /// Of the stacks with this project, the one whose loop runs: the others are refused.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -11,6 +12,7 @@ use super::args::{DeleteArgs, Kind};
 use super::daemon;
 use super::error::{CliError, Exit, printable};
 use super::journal::Journalled;
+use super::lease::{self, Alone, Keeper};
 use super::output::{count, print};
 use super::progress::{Board, Mark, words};
 use super::resolved::Resolved;
@@ -23,13 +25,16 @@ use crate::controller::changes::Changes;
 use crate::controller::snapshot;
 use crate::desired::source::find;
 use crate::desired::{Desired, Policy};
-use crate::engine::Tier;
+use crate::engine::{DynEngine, Tier};
+use crate::execute::lease::Permit;
 use crate::execute::{Context, News, StepResult, execute};
 use crate::observed::{Observed, labels};
 use crate::plan::{Memory, Plan, Report, check, teardown};
 
 /// What could not be removed is looked at again this often.
 const ROUNDS: usize = 3;
+/// How long a daemon may take to say that it is there.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// Runs the verb.
 ///
@@ -43,24 +48,51 @@ pub async fn run(options: &Resolved, args: &DeleteArgs) -> Result<Exit, CliError
             args.object.kind.noun()
         )));
     }
-    refuse_while_kept(options, name).await?;
+    refuse_while_served(options, name).await?;
     let engine = options.engine(Tier::Reconcile)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let project = project_of(options, name);
     let projects = BTreeSet::from([project.clone()]);
-    let mut observed = snapshot::read_once(&engine, &*clock, projects.clone()).await?.observed;
-    let (mut plan, mut report) = teardown(&project, &observed);
+    let observed = snapshot::read_once(&engine, &*clock, projects).await?.observed;
+    refuse_while_kept(options, &project, &observed).await?;
+    let (plan, report) = teardown(&project, &observed);
     if plan.is_empty() && report.entries.is_empty() {
         return Err(CliError::Usage(nothing_of(&project, &observed)));
     }
     if !args.yes && !confirmed(&project, &plan)? {
         return Err(CliError::Failed("nothing was deleted".into()));
     }
-    let journalled = Journalled::open(options, &clock, &observed.engine.id, &project)?;
-    let bare = Project { name: project.clone(), ..Project::default() };
+    let lease = Alone::seek(options, &engine, &clock, &project).await?;
+    let engine = Site { engine, clock, permit: lease.permit.clone() };
+    let outcome = take_down(options, &engine, &project, observed).await;
+    lease.end().await;
+    let removed = outcome?;
+    print(&format!("{project}: taken down; {}; volumes kept\n", count(removed, "change")))?;
+    Ok(Exit::Well)
+}
+
+/// Where it is taken down.
+struct Site {
+    engine: DynEngine,
+    clock: Arc<dyn Clock>,
+    permit: Permit,
+}
+
+/// Returns how many steps changed something.
+async fn take_down(
+    options: &Resolved,
+    site: &Site,
+    project: &str,
+    mut observed: Observed,
+) -> Result<usize, CliError> {
+    let Site { engine, clock, permit } = site;
+    let projects = BTreeSet::from([project.to_owned()]);
+    let (mut plan, mut report) = teardown(project, &observed);
+    let journalled = Journalled::open(options, clock, &observed.engine.id, project)?;
+    let bare = Project { name: project.to_owned(), ..Project::default() };
     let desired = Desired::new(0, Arc::new(bare), &[], BTreeMap::new(), Policy::default());
     let desired = Arc::new(desired.map_err(|error| CliError::Failed(error.to_string()))?);
-    let mut board = Board::new(Arc::clone(&clock));
+    let mut board = Board::new(Arc::clone(clock));
     let mut removed = 0;
     let mut failures = Vec::new();
     for _ in 0..ROUNDS {
@@ -70,17 +102,18 @@ pub async fn run(options: &Resolved, args: &DeleteArgs) -> Result<Exit, CliError
         check::check(&plan, &desired, &observed, &Memory::default(), clock.now())
             .map_err(|found| refused(&found))?;
         let context = Arc::new(Context {
-            engine: Arc::clone(&engine),
+            engine: Arc::clone(engine),
             desired: Arc::clone(&desired),
             observed: Arc::new(observed),
             recorder: journalled.recorder(),
             freshness: Arc::new(Changes::default()),
+            permit: permit.clone(),
             stop: CancellationToken::new(),
         });
         failures.clear();
         removed += walk(Arc::new(plan), context, &mut board, &mut failures).await;
-        observed = snapshot::read_once(&engine, &*clock, projects.clone()).await?.observed;
-        (plan, report) = teardown(&project, &observed);
+        observed = snapshot::read_once(engine, &**clock, projects.clone()).await?.observed;
+        (plan, report) = teardown(project, &observed);
     }
     board.close();
     let clean = plan.is_empty() && report.entries.is_empty();
@@ -89,20 +122,36 @@ pub async fn run(options: &Resolved, args: &DeleteArgs) -> Result<Exit, CliError
     }
     journalled.close().await;
     if !clean {
-        return Err(left(&project, &plan, &report, &failures));
+        return Err(left(project, &plan, &report, &failures));
     }
-    print(&format!("{project}: taken down; {}; volumes kept\n", count(removed, "change")))?;
-    Ok(Exit::Well)
+    Ok(removed)
 }
 
-/// A daemon would bring back what is taken down.
-async fn refuse_while_kept(options: &Resolved, name: &str) -> Result<(), CliError> {
+/// Whoever keeps the project would bring back what is taken down.
+async fn refuse_while_kept(
+    options: &Resolved,
+    project: &str,
+    observed: &Observed,
+) -> Result<(), CliError> {
+    match lease::keeper(options, project, observed.volumes.values(), ANSWER).await? {
+        Keeper::Nobody => Ok(()),
+        Keeper::Daemon(_) => Err(brings_back(project)),
+        Keeper::Beyond(why) => Err(CliError::Failed(why)),
+    }
+}
+
+fn brings_back(name: &str) -> CliError {
+    CliError::Failed(format!(
+        "a daemon keeps `{name}` and would bring it back; stop the daemon first"
+    ))
+}
+
+/// Also one that stands by, or waits for the engine.
+async fn refuse_while_served(options: &Resolved, name: &str) -> Result<(), CliError> {
     let Some(client) = daemon::connect(options).await? else { return Ok(()) };
     let status: Status = client.get("/api/v1/status").await?;
     if status.stacks.iter().any(|s| s.name == *name || s.project == *name) {
-        return Err(CliError::Failed(format!(
-            "a daemon keeps `{name}` and would bring it back; stop the daemon first"
-        )));
+        return Err(brings_back(name));
     }
     Ok(())
 }

@@ -51,6 +51,7 @@ pub async fn run(options: &Resolved, args: &DescribeArgs) -> Result<Exit, CliErr
             Kind::Services => row.cells.first().map(|slot| format!("service {slot}")),
             Kind::Networks => Some(format!("network {}", row.name)),
             Kind::Volumes => Some(format!("volume {}", row.name)),
+            Kind::Leases => Some("lease".to_owned()),
         };
         let recent = events::recent(options, of, object.as_deref()).await?;
         out.push_str("Events:\n");
@@ -94,7 +95,7 @@ fn fields(value: &Value, depth: usize, out: &mut String) {
             Value::Null => {}
             Value::String(text) if text.is_empty() => {}
             Value::String(text) => out.push_str(&format!("{pad}{label}: {text}\n")),
-            Value::Number(millis) if key == "startedAt" => {
+            Value::Number(millis) if key == "startedAt" || key == "since" => {
                 let at = crate::clock::Timestamp(millis.as_i64().unwrap_or_default());
                 out.push_str(&format!("{pad}{label}: {at}\n"));
             }

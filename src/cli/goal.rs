@@ -41,6 +41,13 @@ pub struct Meant {
     pub source: Source,
 }
 
+/// The project that is meant, where its files say so without a mistake. Prints nothing.
+pub fn project(options: &Resolved) -> Option<String> {
+    let mut found = find(&request(options, None, true)).ok()?;
+    let source = found.sources.pop().filter(|_| found.sources.is_empty())?;
+    Some(source.load(ONLY).ok()?.goal.desired.project.name.clone())
+}
+
 /// Loads the one stack that is meant and limits it to these services and what they depend on.
 /// Prints warnings.
 ///

@@ -28,21 +28,20 @@ pub struct Look {
     pub report: Report,
 }
 
-/// Looks once and plans.
+/// Reads everything once.
 ///
 /// # Errors
 /// The engine can't be reached or fails.
-pub async fn look(
-    engine: &DynEngine,
-    clock: &dyn Clock,
-    goal: &Goal,
-    memory: &Memory,
-) -> Result<Look, Fault> {
+pub async fn read(engine: &DynEngine, clock: &dyn Clock, goal: &Goal) -> Result<Observed, Fault> {
     let project = BTreeSet::from([goal.desired.project.name.clone()]);
-    let mut observed = snapshot::read_once(engine, clock, project).await?.observed;
+    Ok(snapshot::read_once(engine, clock, project).await?.observed)
+}
+
+/// Asks the services and plans, upon what was read.
+pub async fn look(mut observed: Observed, clock: &dyn Clock, goal: &Goal, memory: &Memory) -> Look {
     observed.probes = probe(&observed, clock, goal).await;
     let (plan, report) = plan(&goal.desired, &observed, memory, &goal.scope, clock.now());
-    Ok(Look { observed, plan, report })
+    Look { observed, plan, report }
 }
 
 /// Asks every running service that has a probe, all at once.

@@ -12,6 +12,7 @@ mod events;
 mod get;
 mod goal;
 mod journal;
+mod lease;
 mod logs;
 mod look;
 mod options;

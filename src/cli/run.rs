@@ -38,6 +38,8 @@ pub async fn run(options: &Resolved, args: &RunArgs) -> Result<Exit, CliError> {
         listen: args.listen,
         metrics_listen: args.metrics_listen,
         resync,
+        observe: options.tier == Tier::Observe,
+        take_over: args.take_over,
     };
     daemon::run(daemon, engine, found.sources, request, stop).await?;
     Ok(Exit::Well)

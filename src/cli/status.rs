@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::CliError;
-use super::look::{Look, look};
+use super::lease::{self, Keeper};
+use super::look::{Look, look, read};
 use super::resolved::Resolved;
 use super::{daemon, goal};
 use crate::api::status::Status;
@@ -31,14 +32,18 @@ pub enum Source {
 }
 
 impl Source {
-    /// The daemon when one runs, otherwise the engine.
+    /// The daemon of this state folder, then the one that holds the project's lease, then the
+    /// engine.
     ///
     /// # Errors
     /// A daemon runs that doesn't answer to us.
     pub async fn choose(options: &Resolved) -> Result<Self, CliError> {
         Ok(match daemon::connect_within(options, LONG_POLL).await? {
             Some(client) => Self::Daemon(client),
-            None => Self::Engine(Arc::new(SystemClock::new())),
+            None => match of_the_lease(options).await {
+                Some(client) => Self::Daemon(client),
+                None => Self::Engine(Arc::new(SystemClock::new())),
+            },
         })
     }
 
@@ -71,11 +76,21 @@ impl Source {
     }
 }
 
+/// Reading is never refused: whatever is in the way, the engine is asked, and says so better.
+async fn of_the_lease(options: &Resolved) -> Option<Client> {
+    let project = goal::project(options)?;
+    match lease::find(options, &project, LONG_POLL).await {
+        Ok(Keeper::Daemon(client)) => Some(client),
+        _ => None,
+    }
+}
+
 async fn from_engine(options: &Resolved, clock: &dyn Clock) -> Result<Status, CliError> {
     let meant = goal::load(options, &[])?;
     let engine = options.engine(Tier::Observe)?;
+    let observed = read(&engine, clock, &meant.goal).await?;
     let Look { observed, plan, report } =
-        look(&engine, clock, &meant.goal, &Memory::default()).await?;
+        look(observed, clock, &meant.goal, &Memory::default()).await;
     let view = View {
         turn: 1,
         generation: meant.goal.desired.generation,

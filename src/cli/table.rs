@@ -47,6 +47,9 @@ pub const fn columns(kind: Kind) -> (&'static [&'static str], usize) {
             (&["NAME", "SYNCED", "MEMBERS", "DRIVER", "KEY", "EXTERNAL", "ID", "MESSAGE"], 4)
         }
         Kind::Volumes => (&["NAME", "EXISTS", "DRIVER", "KEY", "EXTERNAL", "MESSAGE"], 3),
+        Kind::Leases => {
+            (&["PROJECT", "EPOCH", "OURS", "HOST", "USER", "PID", "AGE", "VERSION", "CONTROL"], 7)
+        }
     }
 }
 
@@ -105,6 +108,20 @@ pub fn rows(kind: Kind, status: &Status, project: Option<&str>, name: Option<&st
                 v.message.clone(),
             ];
             row(&v.project, v.name.clone(), cells, v)
+        })),
+        Kind::Leases => rows.extend(status.leases.iter().map(|l| {
+            let cells = vec![
+                l.project.clone(),
+                l.epoch.to_string(),
+                yes(l.ours),
+                l.host.clone(),
+                l.user.clone(),
+                l.pid.map(|pid| pid.to_string()).unwrap_or_default(),
+                l.since.map_or_else(|| "-".into(), |at| age(at, now)),
+                l.version.clone(),
+                l.control.clone(),
+            ];
+            row(&l.project, l.project.clone(), cells, l)
         })),
     }
     rows.retain(|(of, row)| {

@@ -11,14 +11,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::claims::Claims;
 use super::command;
-use super::keeper::{Board, Keeper};
+use super::keeper::{Board, Keeper, Operator};
+use super::leasing;
 use super::observer::{Handle, Observer};
+use super::process;
 use super::watch::{Follower, MOST_STACKS, Roster};
 use crate::api::status::Publisher;
 use crate::clock::{Clock, SystemClock};
 use crate::desired::shell;
 use crate::desired::source::{Request, Source};
 use crate::engine::DynEngine;
+use crate::lease::Role;
 use crate::metrics::engine::Counted;
 use crate::metrics::{Metrics, MetricsError};
 use crate::server::{self, ControlSocket, ServerError, Shared};
@@ -35,6 +38,10 @@ pub struct DaemonOptions {
     pub metrics_listen: Option<SocketAddr>,
     /// Time between two full lists.
     pub resync: Duration,
+    /// Only look: no lease is taken, and nothing written.
+    pub observe: bool,
+    /// Take over from whoever holds a project's lease at the start.
+    pub take_over: bool,
 }
 
 /// Why the daemon can't run.
@@ -88,6 +95,10 @@ pub async fn run(
         tracing::warn!(reason = %aside.reason, kept_as = %aside.kept_as.display(), "the journal was damaged and is rebuilt");
     }
     let (journal, keeper) = store::Handle::spawn(journal)?;
+    let me = process::holder(Role::Daemon, &dir, Some(dir.socket()), clock.now().wall)?;
+    let life: leasing::Judge = Arc::new(process::judge(process::around(Some(&dir), true)?));
+    let operator =
+        (!options.observe).then(|| Operator { me: me.clone(), life, take_over: options.take_over });
     let metrics = Arc::new(Metrics::new()?);
     let engine: DynEngine =
         Arc::new(Counted::new(engine, Arc::clone(&metrics), Arc::clone(&clock)));
@@ -98,6 +109,7 @@ pub async fn run(
         metrics: Arc::clone(&metrics),
         store: journal.clone(),
         commands,
+        holder: me.id,
     };
     let mut tasks = JoinSet::new();
     let (address, _) = server::serve_http(options.listen, shared.clone(), stop.clone()).await?;
@@ -129,7 +141,7 @@ pub async fn run(
         claims: watch::channel(Claims::new(stacks.iter().map(|s| s.name.clone()))).0,
     });
     let (ended, endings) = mpsc::channel(MOST_STACKS);
-    let house = House {
+    let mut house = House {
         engine: Arc::clone(&engine),
         clock: Arc::clone(&clock),
         observer: handle.clone(),
@@ -137,6 +149,7 @@ pub async fn run(
         board,
         kept: Arc::default(),
         ended,
+        operator,
     };
     let desk = command::Desk {
         stacks: Arc::clone(&house.kept),
@@ -150,6 +163,8 @@ pub async fn run(
     for source in stacks {
         house.take_up(source, &mut tasks, &stop).await;
     }
+    // A person's word is about what there is at the start.
+    house.operator = house.operator.map(|operator| Operator { take_over: false, ..operator });
     loop {
         tokio::select! {
             Some(source) = newcomers.recv() => house.take_up(source, &mut tasks, &stop).await,
@@ -179,6 +194,7 @@ struct House {
     kept: command::Stacks,
     /// Names of stacks that are kept no longer.
     ended: mpsc::Sender<String>,
+    operator: Option<Operator>,
 }
 
 impl House {
@@ -208,6 +224,7 @@ impl House {
             journal: self.journal.clone(),
             board: Arc::clone(&self.board),
             tap,
+            operator: self.operator.clone(),
         };
         let (kept, ended, stop) = (Arc::clone(&self.kept), self.ended.clone(), stop.clone());
         tasks.spawn(async move {

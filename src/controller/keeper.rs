@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::claims::{Claim, Claims};
+use super::leasing::{self, Leasing};
 use super::meter::Meter;
 use super::observer::{Handle, Link};
 use super::own::Own;
@@ -19,12 +20,16 @@ use super::worker::{Goal, Parts, Tap, View, Worker};
 use crate::api::status::{Publisher, StatusReader};
 use crate::clock::Clock;
 use crate::engine::DynEngine;
+use crate::execute::lease::Permit;
+use crate::lease::{Holder, LeaseState};
 use crate::metrics::Metrics;
-use crate::store;
+use crate::store::{self, EventKind, NewEvent};
 
 /// How long steps under way may go on after the daemon was told to stop. What isn't over by then
 /// stays open in the journal, and the next start looks what came of it.
 const LAST_STEPS: Duration = Duration::from_secs(3);
+/// Pause before a loop that ended by a defect begins anew.
+const AFTER_DEFECT: Duration = Duration::from_secs(5);
 /// How long a stack's files are gone before another stack may go on with its project: they may
 /// only be written anew.
 const LEFT: Duration = Duration::from_secs(5);
@@ -58,7 +63,10 @@ impl Board {
 
     fn publish(&self, sights: &BTreeMap<String, StackSight>) {
         let all: Vec<StackSight> = sights.values().cloned().collect();
-        let working = all.iter().filter(|s| s.view.busy > 0 || !s.view.plan.is_empty()).count();
+        let working = all
+            .iter()
+            .filter(|s| s.view.busy > 0 || s.view.acts() && !s.view.plan.is_empty())
+            .count();
         self.metrics.queue_depth(working);
         let before = Arc::clone(&self.reader.borrow());
         self.publisher.publish(status(&self.endpoint, &all, &before, self.clock.now().wall));
@@ -127,6 +135,17 @@ impl Board {
     }
 }
 
+/// Who takes leases for a daemon.
+#[derive(Clone)]
+pub struct Operator {
+    /// This process.
+    pub me: Holder,
+    /// Who lives.
+    pub life: leasing::Judge,
+    /// A person asked to take over.
+    pub take_over: bool,
+}
+
 /// One stack in the daemon.
 pub struct Keeper {
     /// Its name.
@@ -143,6 +162,8 @@ pub struct Keeper {
     pub board: Arc<Board>,
     /// Where commands reach its loop.
     pub tap: watch::Sender<Option<Tap>>,
+    /// Who takes leases, and how; `None` where the tier takes none.
+    pub operator: Option<Operator>,
 }
 
 impl Keeper {
@@ -175,8 +196,8 @@ impl Keeper {
         self.observer.projects.send_modify(|projects| {
             projects.insert(project.clone());
         });
-        let clock = &self.board.clock;
-        let recalled = recall::memory(&self.journal, &engine, &goal, &**clock).await;
+        let clock = Arc::clone(&self.board.clock);
+        let recalled = recall::memory(&self.journal, &engine, &goal, &*clock).await;
         let metrics = Arc::clone(&self.board.metrics);
         let recorder = JournalRecorder {
             journal: self.journal.clone(),
@@ -186,22 +207,24 @@ impl Keeper {
             boot_id: recall::boot_id(),
         };
         let mut services: BTreeSet<String> = service_names(&goal);
+        let (permit, lease) = self.seek_lease(&engine, &project);
         let (goals, wanted) = watch::channel(Some(goal));
         let (worker, tap) = Worker::new(Parts {
             engine: Arc::clone(&self.engine),
             observer: self.observer.clone(),
-            clock: Arc::clone(clock),
+            clock,
             metrics: Arc::clone(&metrics) as Arc<_>,
             own: Own::of_this_process(),
             recorder: Arc::new(recorder),
             memory: recalled,
+            permit,
             goal: wanted,
         });
         let mut views = tap.views.clone();
         self.tap.send_replace(Some(tap));
         let end = stop.child_token();
         let mut worker = tokio::spawn(worker.run(end.clone()));
-        let mut applied = String::new();
+        let (mut applied, mut fell) = (String::new(), false);
         let mut claims = self.board.claims.subscribe();
         let mut left = claims.borrow_and_update().should_leave(&self.name, &project);
         while !left {
@@ -222,18 +245,35 @@ impl Keeper {
                     services.extend(service_names(&next));
                     goals.send_replace(Some(next));
                 }
-                _ = &mut worker => break,
+                _ = &mut worker => {
+                    fell = true;
+                    break;
+                }
             }
             let view = views.borrow_and_update().clone();
             self.note_applied(&engine, &project, &view, &mut applied).await;
             self.show(view, "");
         }
         end.cancel();
-        if !worker.is_finished() && tokio::time::timeout(LAST_STEPS, &mut worker).await.is_err() {
+        let ended =
+            worker.is_finished() || tokio::time::timeout(LAST_STEPS, &mut worker).await.is_ok();
+        if !ended {
             worker.abort();
             tracing::warn!(stack = %self.name, "steps under way are left to the engine; the next start sees what came of them");
         }
+        if let Some(lease) = lease {
+            // Whoever goes on with the project is this same process: it stays its lease.
+            lease.end(ended && !left).await;
+        }
+        metrics.forget_lease(&project);
         self.tap.send_replace(None);
+        if fell && !stop.is_cancelled() {
+            tracing::error!(stack = %self.name, "the stack's loop ended by a defect and begins anew; please report it");
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(AFTER_DEFECT) => {}
+            }
+        }
         if !stop.is_cancelled() {
             metrics.forgotten(&project, &services);
             self.observer.projects.send_modify(|projects| {
@@ -241,6 +281,29 @@ impl Keeper {
             });
         }
         left
+    }
+
+    /// Begins to seek the project's lease. `None` where the tier takes none.
+    fn seek_lease(&mut self, engine: &str, project: &str) -> (Permit, Option<leasing::Running>) {
+        let clock = Arc::clone(&self.board.clock);
+        let Some(operator) = &mut self.operator else {
+            return (Leasing::observing(clock), None);
+        };
+        let tell = told(&self.journal, &self.board.metrics, engine, project);
+        let mut me = operator.me.clone();
+        me.since = Some(clock.now().wall.0);
+        let terms = leasing::Terms {
+            engine: Arc::clone(&self.engine),
+            clock,
+            project: project.to_owned(),
+            me,
+            life: Arc::clone(&operator.life),
+            // A person's word counts once.
+            take_over: std::mem::take(&mut operator.take_over),
+            tell,
+        };
+        let (permit, lease) = Leasing::start(terms, self.observer.snapshots.clone());
+        (permit, Some(lease))
     }
 
     /// Writes down which state of the files was reached, once it is.
@@ -342,6 +405,40 @@ impl Keeper {
             }
         }
     }
+}
+
+/// Counts how the lease stands, and writes it down for `events`.
+fn told(
+    journal: &store::Handle,
+    metrics: &Arc<Metrics>,
+    engine: &str,
+    project: &str,
+) -> leasing::Tell {
+    let (journal, metrics) = (journal.clone(), Arc::clone(metrics));
+    let (engine, project) = (engine.to_owned(), project.to_owned());
+    Box::new(move |state| {
+        metrics.lease_held(&project, state.is_held());
+        let kind = match state {
+            LeaseState::Held { .. } => EventKind::Normal,
+            LeaseState::Standby { .. } | LeaseState::Refused(_) => EventKind::Warning,
+            LeaseState::Seeking(_) | LeaseState::Observing => return,
+        };
+        let event = NewEvent {
+            engine: engine.clone(),
+            project: project.clone(),
+            kind,
+            reason: format!("Lease{}", state.reason()),
+            object: "lease".into(),
+            message: state.to_string(),
+        };
+        let (journal, metrics) = (journal.clone(), Arc::clone(&metrics));
+        tokio::spawn(async move {
+            if let Err(error) = journal.record_event(event).await {
+                metrics.journal_failed();
+                tracing::error!(%error, "can't journal an event; going on without");
+            }
+        });
+    })
 }
 
 fn service_names(goal: &Goal) -> BTreeSet<String> {

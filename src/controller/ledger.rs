@@ -116,7 +116,7 @@ pub fn learn(
         }
         StepResult::Unknown(fault) => {
             if let Op::Create { slot, name, .. } = &step.op {
-                memory.unanswered.insert(slot.clone(), name.clone());
+                memory.unanswered.entry(slot.clone()).or_default().insert(name.clone());
             }
             let reason = fault.reason().to_owned();
             fail(memory, &step.resource, now.mono, jitter, reason).refused = None;
@@ -222,6 +222,9 @@ pub struct Lessons {
     pub applied: Vec<(Slot, String)>,
     /// When the next slot is forgiven, if it stays ready.
     pub forgives_at: Option<Mono>,
+    /// Containers that turned out to be ours, with the names under which they were asked for:
+    /// what was to be left alone may be finished.
+    pub found: Vec<(Slot, String, ContainerId)>,
 }
 
 /// What a report teaches: who is down since when, who is forgiven, which jobs are over.
@@ -270,7 +273,7 @@ pub fn observe(
             }
         }
     }
-    own(memory, observed);
+    lessons.found = own(memory, observed);
     keep_word(memory, desired, observed);
     lessons
 }
@@ -299,6 +302,11 @@ fn adopt(
     if !news {
         return None;
     }
+    if as_desired {
+        memory.found.remove(&slot.service);
+    } else {
+        memory.found.insert(slot.service.clone());
+    }
     memory.applied.insert(slot.service.clone(), wanted.clone());
     Some(wanted.clone())
 }
@@ -322,16 +330,22 @@ pub fn unproven(memory: &Memory, report: &Report) -> BTreeSet<Slot> {
     failed.map(|(slot, _)| slot).filter(|slot| ready(slot)).cloned().collect()
 }
 
-/// Which containers are of our making.
-fn own(memory: &mut Memory, observed: &Observed) {
-    memory.unanswered.retain(|slot, name| {
-        let made = observed.containers.values().find(|c| c.name == *name);
-        let Some(made) = made.filter(|c| c.slot().as_ref() == Some(slot)) else { return true };
-        memory.owned.insert(made.id.clone());
-        false
+/// Which containers are of our making. Returns those that turned out to be.
+fn own(memory: &mut Memory, observed: &Observed) -> Vec<(Slot, String, ContainerId)> {
+    let mut found = Vec::new();
+    memory.unanswered.retain(|slot, names| {
+        names.retain(|name| {
+            let made = observed.containers.values().find(|c| c.name == *name);
+            let Some(made) = made.filter(|c| c.slot().as_ref() == Some(slot)) else { return true };
+            memory.owned.insert(made.id.clone());
+            found.push((slot.clone(), name.clone(), made.id.clone()));
+            false
+        });
+        !names.is_empty()
     });
     // What a running step made isn't in the picture before its resource is free again.
     if memory.busy.is_empty() {
         memory.owned.retain(|id| observed.containers.contains_key(id));
     }
+    found
 }

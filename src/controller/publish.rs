@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::observer::Link;
 use super::worker::{Goal, View};
 use crate::api::status::{
-    Condition, ConditionStatus, EngineView, NetworkView, PlanView, ReportView, ServiceStatusView,
-    StackStatus, Status, StepView, VolumeView, set_condition,
+    Condition, ConditionStatus, EngineView, LeaseView, NetworkView, PlanView, ReportView,
+    ServiceStatusView, StackStatus, Status, StepView, VolumeView, set_condition,
 };
 use crate::clock::Timestamp;
 use crate::engine::{Fault, fault};
+use crate::lease::{self, Holder, LeaseState};
 use crate::observed::{Container, Observed, Slot, labels};
 use crate::plan::{Plan, Report, Resource, SlotReport, Standing};
 
@@ -44,6 +45,7 @@ pub fn status(endpoint: &str, sights: &[StackSight], before: &Status, now: Times
     let mut status = Status::default();
     let live = sights.iter().find(|s| s.view.link == Link::Live);
     let observed = live.or_else(|| sights.first()).map(|s| &s.view.observed);
+    status.leases = observed.map(|observed| leases(observed, sights)).unwrap_or_default();
     status.engine = engine(endpoint, sights, observed.map(|o| &**o));
     status.observed_at = observed.map(|o| o.at.wall).filter(|at| at.0 > 0);
     for sight in sights {
@@ -136,6 +138,19 @@ fn stack(sight: &StackSight, old: Option<&StackStatus>, now: Timestamp) -> Stack
         ("EngineRefuses", fault::refused(refused.iter().copied()))
     };
     set("PermissionMissing", holds(!refused.is_empty()), reason, message);
+    if let Some(lease) = &view.lease {
+        let held = match lease {
+            LeaseState::Held { .. } => ConditionStatus::True,
+            LeaseState::Seeking(_) => ConditionStatus::Unknown,
+            _ => ConditionStatus::False,
+        };
+        set("LeaseHeld", held, lease.reason(), lease.to_string());
+    }
+    let others = view
+        .lease
+        .as_ref()
+        .filter(|lease| matches!(lease, LeaseState::Standby { .. } | LeaseState::Refused(_)));
+    let message = others.map(ToString::to_string).or_else(|| waiting.first().cloned());
     StackStatus {
         name: sight.name.clone(),
         project: sight.goal.as_ref().map(|g| g.desired.project.name.clone()).unwrap_or_default(),
@@ -145,9 +160,37 @@ fn stack(sight: &StackSight, old: Option<&StackStatus>, now: Timestamp) -> Stack
         synced,
         ready: u32::try_from(ready).unwrap_or(u32::MAX),
         desired: u32::try_from(desired).unwrap_or(u32::MAX),
-        message: waiting.first().cloned().unwrap_or_default(),
+        message: message.unwrap_or_default(),
         conditions,
     }
+}
+
+fn leases(observed: &Observed, sights: &[StackSight]) -> Vec<LeaseView> {
+    let ours = |project: &str, epoch: u64| {
+        sights.iter().any(|sight| {
+            sight.goal.as_ref().is_some_and(|goal| goal.desired.project.name == project)
+                && sight.view.lease == Some(LeaseState::Held { epoch })
+        })
+    };
+    let strongest = lease::strongest(observed.volumes.values());
+    let view = |(project, found): (String, lease::Found)| {
+        let nobody = Holder::default();
+        let holder = found.holder.as_ref();
+        let known = holder.unwrap_or(&nobody);
+        LeaseView {
+            epoch: found.epoch,
+            ours: ours(&project, found.epoch),
+            project,
+            holder: holder.map(ToString::to_string).unwrap_or_default(),
+            host: known.host.clone(),
+            user: known.user.clone(),
+            pid: known.pid,
+            version: known.version.clone(),
+            control: known.control.clone(),
+            since: known.since.map(Timestamp),
+        }
+    };
+    strongest.into_iter().map(view).collect()
 }
 
 /// Calls that somebody before the engine doesn't let through.

@@ -17,7 +17,8 @@ const STILL_ANSWERED: Duration = Duration::from_secs(5);
 /// Rebuilds the memory of a project. A journal that can't be read is an empty memory, said.
 ///
 /// Intents without an outcome are closed as unknown: the first plan rests on a fresh list, which
-/// shows what came of them.
+/// shows what came of them. A container that was asked for is known for ours by that alone, so its
+/// intent stays open until it was seen or another one was made.
 pub async fn memory(journal: &Handle, engine: &str, goal: &Goal, clock: &dyn Clock) -> Memory {
     let project = &goal.desired.project.name;
     let mut memory = Memory::default();
@@ -43,31 +44,54 @@ pub async fn memory(journal: &Handle, engine: &str, goal: &Goal, clock: &dyn Clo
     memory.applied = recalled.applied;
     memory.owned.extend(recalled.made.into_iter().map(ContainerId));
     for open in recalled.unfinished {
-        if asked_for(&mut memory, &open, now) {
-            // Stays open: the next run must know of it too, should this one be cut off.
-            continue;
-        }
-        tracing::info!(
-            "the last run ended before it knew what came of: {}: {}",
-            open.intent.name,
-            open.intent.op
-        );
-        let outcome =
-            Outcome { reason: "OperatorRestarted".into(), ..Outcome::plain(Completion::Skipped) };
-        if let Err(error) = journal.end(open.id, outcome).await {
-            tracing::error!(%error, "can't close an intent of the last run");
+        match asked_for(&mut memory, &open, now) {
+            Until::Now => close(journal, &open).await,
+            Until::Answered => {}
+            Until::After(left) => {
+                // Open until then: the next run must know of it too, should this one be cut off.
+                let journal = journal.clone();
+                tokio::spawn(async move {
+                    tokio::time::sleep(left).await;
+                    close(&journal, &open).await;
+                });
+            }
         }
     }
     memory
 }
 
-/// What an intent without an outcome teaches. Returns whether the engine may yet carry it out.
-fn asked_for(memory: &mut Memory, open: &Unfinished, now: Now) -> bool {
+/// Ends an intent whose outcome nobody saw.
+async fn close(journal: &Handle, open: &Unfinished) {
+    tracing::info!(
+        "the last run ended before it knew what came of: {}: {}",
+        open.intent.name,
+        open.intent.op
+    );
+    let outcome =
+        Outcome { reason: "OperatorRestarted".into(), ..Outcome::plain(Completion::Skipped) };
+    if let Err(error) = journal.end(open.id, outcome).await {
+        tracing::error!(%error, "can't close an intent of the last run");
+    }
+}
+
+/// How long an intent without an outcome stays open.
+enum Until {
+    Now,
+    /// Until the planner's facts tell what came of it.
+    Answered,
+    /// The engine may yet carry it out for so long.
+    After(Duration),
+}
+
+/// What an intent without an outcome teaches.
+fn asked_for(memory: &mut Memory, open: &Unfinished, now: Now) -> Until {
     let intent = &open.intent;
     if !intent.container.is_empty() {
         memory.owned.insert(ContainerId(intent.container.clone()));
     }
-    let Some(made) = intent.op.strip_prefix("create") else { return false };
+    let Some(made) = intent.op.strip_prefix("create") else {
+        return Until::Now;
+    };
     match intent.kind.as_str() {
         "container" => {
             let slot = Slot {
@@ -75,25 +99,26 @@ fn asked_for(memory: &mut Memory, open: &Unfinished, now: Now) -> bool {
                 service: intent.service.clone(),
                 number: intent.number,
             };
-            memory.unanswered.insert(slot, made.trim().to_owned());
-            false
+            memory.unanswered.entry(slot).or_default().insert(made.trim().to_owned());
+            Until::Answered
         }
         // The engine lets two networks have one name, and starts no container on either then.
         "network" => {
             let age = now.wall.since(open.at);
             let left = STILL_ANSWERED.saturating_sub(age);
-            if left > Duration::ZERO {
-                let backoff = Backoff {
-                    failures: 1,
-                    not_before: now.mono.after(left),
-                    last: "the last run asked for it, and the engine may still make it".into(),
-                    ..Backoff::default()
-                };
-                memory.resource_backoff.insert(Resource::Network(intent.name.clone()), backoff);
+            if left == Duration::ZERO {
+                return Until::Now;
             }
-            left > Duration::ZERO
+            let backoff = Backoff {
+                failures: 1,
+                not_before: now.mono.after(left),
+                last: "the last run asked for it, and the engine may still make it".into(),
+                ..Backoff::default()
+            };
+            memory.resource_backoff.insert(Resource::Network(intent.name.clone()), backoff);
+            Until::After(left)
         }
-        _ => false,
+        _ => Until::Now,
     }
 }
 

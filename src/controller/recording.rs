@@ -9,6 +9,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use crate::clock::{Now, Timestamp};
+use crate::engine::ContainerId;
 use crate::execute::{Recorder, Skip, StepResult};
 use crate::metrics::Metrics;
 use crate::observed::Slot;
@@ -138,6 +139,18 @@ impl Recorder for JournalRecorder {
         });
     }
 
+    fn answered(&self, slot: &Slot, found: Option<(&str, &ContainerId)>) {
+        let (journal, engine, slot) = (self.journal.clone(), self.engine.clone(), slot.clone());
+        let found = found.map(|(name, id)| (name.to_owned(), id.0.clone()));
+        let metrics = Arc::clone(&self.metrics);
+        tokio::spawn(async move {
+            if let Err(error) = journal.answer_creates(&engine, slot, found).await {
+                metrics.journal_failed();
+                tracing::error!(%error, "can't journal what came of a create; going on without");
+            }
+        });
+    }
+
     fn job(&self, slot: &Slot, hash: &str, image: &str, now: Now) {
         let run = JobRun {
             config_hash: hash.to_owned(),
@@ -176,6 +189,7 @@ fn outcome(result: &StepResult) -> Outcome {
             reason: match skip {
                 Skip::After(_) => "PredecessorFailed".into(),
                 Skip::Changed => "FactsChanged".into(),
+                Skip::NotOurs => "LeaseLost".into(),
             },
             ..Outcome::plain(Completion::Skipped)
         },
@@ -212,5 +226,6 @@ fn message(step: &Step, result: &StepResult) -> String {
         StepResult::Unknown(fault) => format!("{what}: nobody knows whether it happened: {fault}"),
         StepResult::Skipped(Skip::After(step)) => format!("{what}: {step} failed"),
         StepResult::Skipped(Skip::Changed) => format!("{what}: the container changed meanwhile"),
+        StepResult::Skipped(Skip::NotOurs) => format!("{what}: the lease isn't ours any more"),
     }
 }

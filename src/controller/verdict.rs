@@ -3,6 +3,7 @@
 use super::observer::Link;
 use super::worker::View;
 use crate::engine::Fault;
+use crate::lease::LeaseState;
 use crate::observed::Slot;
 use crate::plan::{Entry, Report, Resource, Scope, SlotReport, SlotStatus, Standing};
 
@@ -60,6 +61,13 @@ pub fn judge(view: &View, scope: &Scope) -> Verdict {
     if matches!(view.link, Link::Stale(Fault::Forbidden { .. })) {
         return Verdict::Stuck;
     }
+    let others = matches!(
+        view.lease,
+        Some(LeaseState::Standby { .. } | LeaseState::Refused(_) | LeaseState::Observing)
+    );
+    if others && view.link == Link::Live && !view.plan.is_empty() {
+        return Verdict::Stuck;
+    }
     if view.link != Link::Live || view.busy > 0 || !view.plan.is_empty() {
         return Verdict::Working;
     }
@@ -93,6 +101,9 @@ pub fn reasons(view: &View, scope: &Scope) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     if let Link::Stale(fault) = &view.link {
         lines.push(fault.to_string());
+    }
+    if let Some(lease) = view.lease.as_ref().filter(|_| !view.acts()) {
+        lines.push(lease.to_string());
     }
     let hindering = entries(report, scope)
         .filter(|entry| hinders(&entry.standing) && entry.standing != Standing::InProgress);
@@ -151,6 +162,33 @@ mod tests {
         view.busy = 0;
         view.link = Link::Connecting;
         assert_eq!(verdict(&view), Verdict::Working);
+    }
+
+    #[test]
+    fn what_another_operator_has_to_do_is_not_waited_for() {
+        let mut view = view(&[("a", SlotStatus::Missing)], vec![]);
+        let step = crate::plan::Step {
+            id: crate::plan::StepId(1),
+            after: Vec::new(),
+            resource: Resource::Network("p_default".into()),
+            op: crate::plan::Op::CreateNetwork { key: "default".into() },
+            cause: crate::plan::Cause::Missing,
+        };
+        view.plan = Arc::new(crate::plan::Plan { generation: 1, steps: vec![step] });
+        assert_eq!(verdict(&view), Verdict::Working);
+        let why = "bob keeps p (lease epoch 1)".to_owned();
+        view.lease = Some(LeaseState::Standby { epoch: 1, by: None, why: why.clone() });
+        assert_eq!(verdict(&view), Verdict::Stuck);
+        assert_eq!(reasons(&view, &Scope::default())[0], why);
+        for (lease, expected) in [
+            (LeaseState::Held { epoch: 1 }, Verdict::Working),
+            (LeaseState::Seeking(String::new()), Verdict::Working),
+            (LeaseState::Refused(String::new()), Verdict::Stuck),
+            (LeaseState::Observing, Verdict::Stuck),
+        ] {
+            view.lease = Some(lease);
+            assert_eq!(verdict(&view), expected);
+        }
     }
 
     #[test]

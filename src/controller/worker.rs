@@ -31,7 +31,9 @@ use super::snapshot::Dirty;
 use crate::clock::{Clock, Mono, Now};
 use crate::desired::Desired;
 use crate::engine::{ContainerId, DynEngine};
+use crate::execute::lease::Permit;
 use crate::execute::{Context, News, Recorder, StepResult, execute};
+use crate::lease::LeaseState;
 use crate::observed::{Observed, Slot};
 use crate::plan::{Memory, Op, Plan, Report, Resource, Scope, Step, StepId, plan};
 use crate::probe::Readiness;
@@ -73,6 +75,15 @@ pub struct View {
     pub busy: usize,
     /// Slots that failed several times and haven't been ready for long enough since.
     pub unproven: BTreeSet<Slot>,
+    /// How the project's lease stands; `None` where none is asked for.
+    pub lease: Option<LeaseState>,
+}
+
+impl View {
+    /// Whether what is planned is ours to do.
+    pub fn acts(&self) -> bool {
+        self.lease.as_ref().is_none_or(LeaseState::is_held)
+    }
 }
 
 /// What a worker is made of.
@@ -91,6 +102,8 @@ pub struct Parts {
     pub recorder: Arc<dyn Recorder>,
     /// What the journal remembers.
     pub memory: Memory,
+    /// Whether this operator may write.
+    pub permit: Permit,
     /// What the stack should look like; `None` before the first good load.
     pub goal: watch::Receiver<Option<Goal>>,
 }
@@ -196,6 +209,7 @@ impl Worker {
                 Some(item) = self.inbox.recv() => self.take(item),
                 Ok(()) = self.parts.observer.snapshots.changed() => {}
                 Ok(()) = self.parts.goal.changed() => {}
+                () = self.parts.permit.changed() => {}
                 Some((slot, readiness)) = self.answers.recv() => {
                     self.probes.insert(slot, readiness);
                 }
@@ -249,10 +263,14 @@ impl Worker {
         for (slot, hash, image) in &lessons.jobs {
             self.parts.recorder.job(slot, hash, image, begun);
         }
-        // Whoever was forgiven in this turn may be tried at once.
-        let again = (!lessons.forgiven.is_empty()).then_some(begun.mono);
+        // Whoever was forgiven in this turn may be tried at once, and what is ours be finished.
+        let again = !lessons.forgiven.is_empty() || !lessons.found.is_empty();
+        let again = again.then_some(begun.mono);
         for (slot, hash) in &lessons.applied {
             self.parts.recorder.applied(slot, hash);
+        }
+        for (slot, name, id) in &lessons.found {
+            self.parts.recorder.answered(slot, Some((name, id)));
         }
         let wake = [report.wake, again, lessons.forgives_at].into_iter().flatten().min();
         let plan = Arc::new(plan);
@@ -260,14 +278,15 @@ impl Worker {
         let busy = self.memory.busy.len() + plan.steps.len();
         let took = self.parts.clock.now().mono.since(begun.mono);
         // Who acts comes before who tells and who watches.
-        if !plan.is_empty() {
+        let acts = self.parts.permit.check().is_ok();
+        if acts && !plan.is_empty() {
             self.begin(&goal, &plan, &observed, snapshot.event_at, begun);
             tokio::task::yield_now().await;
             for line in plan.to_string().lines() {
                 tracing::info!(project = %goal.desired.project.name, "plan {line}");
             }
         }
-        self.measure(&goal, &plan, &report, took);
+        self.measure(&goal, &plan, &report, took, acts);
         self.turn += 1;
         self.views.send_replace(View {
             turn: self.turn,
@@ -279,6 +298,7 @@ impl Worker {
             unproven: ledger::unproven(&self.memory, &report),
             report: Arc::new(report),
             busy,
+            lease: self.parts.permit.state(),
         });
         self.memory.busy.retain(|resource| !doubtful.contains(resource));
         wake
@@ -291,20 +311,21 @@ impl Worker {
             view.turn = turn;
             view.link = snapshot.link;
             view.revision = snapshot.revision;
+            view.lease = self.parts.permit.state();
         });
     }
 
-    fn measure(&self, goal: &Goal, plan: &Plan, report: &Report, took: Duration) {
+    fn measure(&self, goal: &Goal, plan: &Plan, report: &Report, took: Duration, acts: bool) {
         let metrics = &self.parts.metrics;
         let project = &goal.desired.project.name;
-        for step in &plan.steps {
+        for step in plan.steps.iter().filter(|_| acts) {
             metrics.drift(step.cause.kind());
         }
         metrics.services(project, report, self.parts.clock.now().wall);
         let result = match (plan.is_empty(), report.settled()) {
-            (false, _) => "requeue",
+            (false, _) if acts => "requeue",
             (true, true) => "success",
-            (true, false) => "requeue_after",
+            _ => "requeue_after",
         };
         metrics.reconciled(result, took);
     }
@@ -345,6 +366,7 @@ impl Worker {
             observed: Arc::clone(observed),
             recorder: Arc::clone(&self.parts.recorder),
             freshness: self.parts.observer.changes.clone(),
+            permit: self.parts.permit.clone(),
             stop: self.stop.clone(),
         });
         let (plan, post) = (Arc::clone(plan), self.post.clone());
@@ -431,6 +453,11 @@ impl Worker {
             self.parts.metrics.restarted(&slot.project, &slot.service);
         }
         log_end(step, &result);
+        if let (StepResult::Done(_), Op::Create { slot, .. }) = (&result, &step.op)
+            && self.memory.unanswered.contains_key(slot)
+        {
+            self.parts.recorder.answered(slot, None);
+        }
         let jitter = self.parts.clock.jitter();
         let learned = ledger::learn(&mut self.memory, desired, step, &result, now, jitter);
         if let (true, Resource::Slot(slot)) = (learned, &step.resource) {

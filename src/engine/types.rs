@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
+use crate::lease::{Lease, OldLease};
 use crate::observed::{ContainerState, Mount, PublishedPort};
 use crate::sensitive::Sensitive;
 
@@ -281,6 +282,17 @@ pub enum Write {
         /// Whole request body.
         body: Sensitive<Map<String, Value>>,
     },
+    /// `POST /volumes/create` of a lease: who holds it, the labels of the volume say afterwards.
+    CreateLease {
+        /// Which.
+        lease: Lease,
+    },
+    /// `DELETE /volumes/{name}` — of leases only, which is all that an [`OldLease`] can name; never
+    /// by force, so that one that a container uses stays.
+    RemoveLease {
+        /// Which.
+        lease: OldLease,
+    },
 }
 
 impl Write {
@@ -292,7 +304,9 @@ impl Write {
             | Self::RestartContainer { .. }
             | Self::UnpauseContainer { .. }
             | Self::ConnectNetwork { .. }
-            | Self::DisconnectNetwork { .. } => super::Tier::Heal,
+            | Self::DisconnectNetwork { .. }
+            | Self::CreateLease { .. }
+            | Self::RemoveLease { .. } => super::Tier::Heal,
             Self::CreateContainer { .. }
             | Self::RenameContainer { .. }
             | Self::RemoveContainer { .. }
@@ -316,7 +330,8 @@ impl Write {
             Self::RemoveNetwork { .. } => "DELETE /networks/{id}",
             Self::ConnectNetwork { .. } => "POST /networks/{id}/connect",
             Self::DisconnectNetwork { .. } => "POST /networks/{id}/disconnect",
-            Self::CreateVolume { .. } => "POST /volumes/create",
+            Self::CreateVolume { .. } | Self::CreateLease { .. } => "POST /volumes/create",
+            Self::RemoveLease { .. } => "DELETE /volumes/{name}",
         }
     }
 }

@@ -5,6 +5,7 @@
 //! about a container that changed since the plan was made is skipped, and the loop plans again.
 
 mod command;
+pub mod lease;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::plan::{Op, Plan, Step, StepId, Target};
 
 pub use command::CommandError;
 use command::{Command, Made};
+use lease::Permit;
 
 /// Writes down what is about to be done, and what came of it.
 pub trait Recorder: Send + Sync + 'static {
@@ -39,6 +41,9 @@ pub trait Recorder: Send + Sync + 'static {
     fn backoff(&self, _slot: &Slot, _backoff: Option<&Backoff>, _now: Now) {}
     /// A container was made with this configuration hash. Doesn't wait.
     fn applied(&self, _slot: &Slot, _hash: &str) {}
+    /// A container whose making was asked for in this slot and never answered turned up under this
+    /// name with this ID; `None`: none that was asked for before will. Doesn't wait.
+    fn answered(&self, _slot: &Slot, _found: Option<(&str, &ContainerId)>) {}
     /// A job ended well with this configuration hash and image ID. Doesn't wait.
     fn job(&self, _slot: &Slot, _hash: &str, _image: &str, _now: Now) {}
 }
@@ -61,6 +66,8 @@ pub struct Context {
     pub recorder: Arc<dyn Recorder>,
     /// Events since the snapshot.
     pub freshness: Arc<dyn Freshness>,
+    /// Whether this operator may write.
+    pub permit: Permit,
     /// Breaks pulls off: they may last for hours, and nothing has been touched before they end.
     pub stop: CancellationToken,
 }
@@ -118,6 +125,8 @@ pub enum Skip {
     After(StepId),
     /// Its container changed since the plan was made.
     Changed,
+    /// The lease isn't ours any more, or not for certain.
+    NotOurs,
 }
 
 /// News of an execution, in order.
@@ -178,8 +187,8 @@ impl<'a> Walk<'a> {
         loop {
             for id in std::mem::take(&mut ready) {
                 let Some(step) = self.plan.step(id) else { continue };
-                if self.is_stale(step) {
-                    ready.extend(self.finish(step, StepResult::Skipped(Skip::Changed)).await);
+                if let Some(skip) = self.hindrance(step) {
+                    ready.extend(self.finish(step, StepResult::Skipped(skip)).await);
                     continue;
                 }
                 self.touched.extend(step.op.container().cloned());
@@ -194,6 +203,13 @@ impl<'a> Walk<'a> {
             let Some((step, result)) = running.next().await else { break };
             ready.extend(self.finish(step, result).await);
         }
+    }
+
+    fn hindrance(&self, step: &Step) -> Option<Skip> {
+        if self.context.permit.check().is_err() {
+            return Some(Skip::NotOurs);
+        }
+        self.is_stale(step).then_some(Skip::Changed)
     }
 
     fn is_stale(&self, step: &Step) -> bool {

@@ -69,6 +69,7 @@ pub struct Metrics {
     config_reloads: IntCounterVec,
     journal_errors: IntCounter,
     http_rejected: IntCounter,
+    lease_held: IntGaugeVec,
 }
 
 impl std::fmt::Debug for Metrics {
@@ -191,6 +192,11 @@ impl Metrics {
             http_rejected: r.counter(
                 "homeostat_http_requests_rejected_total",
                 "HTTP requests turned away for their Host header.",
+            )?,
+            lease_held: r.gauges(
+                "homeostat_lease_held",
+                "1 while this operator holds the project's lease and may change it.",
+                &["project"],
             )?,
             registry: r.0,
         };
@@ -344,6 +350,17 @@ impl Metrics {
         if let Some(at) = well {
             self.config_time.set(seconds(at));
         }
+    }
+
+    /// A project's lease is ours, or isn't.
+    pub fn lease_held(&self, project: &str, held: bool) {
+        self.lease_held.with_label_values(&[project]).set(i64::from(held));
+    }
+
+    /// A project is kept no longer.
+    pub fn forget_lease(&self, project: &str) {
+        // An error only says that there was no such series.
+        let _ = self.lease_held.remove_label_values(&[project]);
     }
 
     /// A line of the event stream made no sense.

@@ -42,6 +42,9 @@ impl Planner<'_> {
         }
         let why = match self.applied_before(plan) {
             None => "made before homeostat came",
+            Some(true) if self.memory.found.contains(&plan.service.name) => {
+                "made before homeostat came"
+            }
             Some(true) => "made by somebody else since",
             Some(false) => return None,
         };

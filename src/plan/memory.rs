@@ -23,12 +23,14 @@ pub struct Memory {
     /// Containers that we made and whose replacement we may finish at once.
     pub owned: BTreeSet<ContainerId>,
     /// Names of containers whose making was asked for and never answered, by slot: one that turns
-    /// up under its name is ours.
-    pub unanswered: BTreeMap<Slot, String>,
+    /// up under such a name is ours.
+    pub unanswered: BTreeMap<Slot, BTreeSet<String>>,
     /// Services that stay as they are, with the reason (by hand, paused).
     pub holds: BTreeMap<String, String>,
     /// Hash that we last applied, by service; or found unapplied when we first saw its container.
     pub applied: BTreeMap<String, String>,
+    /// Services whose containers were there, otherwise than wanted, before anything was applied.
+    pub found: BTreeSet<String>,
     /// Services that a person wants as the files say, whoever made their containers.
     pub insisted: Insisted,
     /// The container that homeostat itself runs in.

@@ -76,6 +76,7 @@ pub enum ClientError {
 pub struct Client {
     socket: PathBuf,
     deadline: Duration,
+    holder: String,
 }
 
 impl Client {
@@ -85,7 +86,7 @@ impl Client {
     /// # Errors
     /// [`ClientError::NotRunning`] when there is no daemon.
     pub async fn connect(socket: &Path, deadline: Duration) -> Result<Self, ClientError> {
-        let client = Self { socket: socket.to_owned(), deadline };
+        let mut client = Self { socket: socket.to_owned(), deadline, holder: String::new() };
         let v: Version = client.get("/api/v1/version").await?;
         if v.protocol != PROTOCOL {
             return Err(ClientError::Protocol {
@@ -94,7 +95,13 @@ impl Client {
                 ours: PROTOCOL,
             });
         }
+        client.holder = v.holder;
         Ok(client)
+    }
+
+    /// The daemon as the holder of leases.
+    pub fn holder(&self) -> &str {
+        &self.holder
     }
 
     /// Reads a JSON answer of at most 16 MiB.

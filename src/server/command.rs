@@ -17,6 +17,9 @@ pub struct Version {
     pub protocol: u32,
     /// The daemon's process ID.
     pub pid: u32,
+    /// The daemon as the holder of leases: which of them are its own.
+    #[serde(default)]
+    pub holder: String,
 }
 
 /// Body of `POST /api/v1/stacks/{name}/apply` and `…/plan`.

@@ -31,7 +31,7 @@ pub use listen::{ServerError, serve_http, serve_metrics};
 pub use problem::Problem;
 
 /// Version of the control socket's protocol: both sides must agree.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 
 /// What the routes read, and where writes go.
 #[derive(Debug, Clone)]
@@ -44,6 +44,8 @@ pub struct Shared {
     pub store: store::Handle,
     /// The controller's inbox.
     pub commands: mpsc::Sender<Request>,
+    /// This process as the holder of leases.
+    pub holder: String,
 }
 
 #[cfg(test)]

@@ -125,12 +125,13 @@ async fn readyz(State(shared): State<Shared>) -> Response {
     }
 }
 
-async fn version() -> Json<Version> {
+async fn version(State(shared): State<Shared>) -> Json<Version> {
     Json(Version {
         name: env!("CARGO_PKG_NAME").into(),
         version: env!("CARGO_PKG_VERSION").into(),
         protocol: PROTOCOL,
         pid: std::process::id(),
+        holder: shared.holder,
     })
 }
 

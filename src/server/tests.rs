@@ -29,7 +29,7 @@ impl House {
         let (store, _keeper) = store::Handle::spawn(journal).expect("thread");
         let metrics = Arc::new(Metrics::new().expect("metrics"));
         let (commands, inbox) = mpsc::channel(1);
-        let shared = Shared { status, metrics, store, commands };
+        let shared = Shared { status, metrics, store, commands, holder: "0a".into() };
         Self { publisher, shared, inbox, stop: CancellationToken::new() }
     }
 
@@ -440,4 +440,33 @@ async fn events_come_from_the_journal_in_order() {
     let (_, body) = get(http, "/api/v1/events?since=3").await;
     let list: List<crate::api::status::EventView> = serde_json::from_str(&body).expect("a list");
     assert_eq!((list.items.len(), list.resource_version), (0, 3));
+}
+
+#[tokio::test]
+async fn a_daemon_of_another_protocol_is_named_and_not_asked_further() {
+    let base = tempfile::tempdir().expect("temp");
+    let path = base.path().join("control.sock");
+    let listener = tokio::net::UnixListener::bind(&path).expect("binds");
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("accepts");
+        let _ = stream.read(&mut [0; 1024]).await;
+        let body = r#"{"name":"homeostat","version":"9.9.9","protocol":99,"pid":1}"#;
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+        stream.write_all((head + body).as_bytes()).await.expect("answers");
+    });
+    let error = Client::connect(&path, PATIENCE).await.expect_err("another protocol");
+    let wanted = format!(
+        "the daemon is homeostat 9.9.9 and speaks protocol 99, this one speaks {PROTOCOL}; restart the daemon with this version"
+    );
+    assert_eq!(error.to_string(), wanted);
+}
+
+#[tokio::test]
+async fn the_handshake_names_the_holder_of_leases() {
+    let base = tempfile::tempdir().expect("temp");
+    let dir = StateDir::open(base.path()).expect("opens");
+    let house = House::new();
+    house.control(&dir);
+    let client = Client::connect(&dir.socket(), PATIENCE).await.expect("connects");
+    assert_eq!(client.holder(), "0a");
 }

@@ -84,6 +84,23 @@ impl Handle {
         Ok((Self { calls }, Keeper { thread }))
     }
 
+    /// Serves a journal on the runtime of the caller instead of a thread, for virtual time. Each
+    /// call waits for `gate` first.
+    #[cfg(test)]
+    pub fn on_runtime<G: Future<Output = ()> + Send>(
+        journal: std::sync::Arc<std::sync::Mutex<Journal>>,
+        gate: impl Fn() -> G + Send + 'static,
+    ) -> Self {
+        let (calls, mut waiting) = mpsc::channel::<Call>(WAITING_CALLS);
+        tokio::spawn(async move {
+            while let Some(call) = waiting.recv().await {
+                gate().await;
+                call(&mut journal.lock().expect("no panic"));
+            }
+        });
+        Self { calls }
+    }
+
     /// Runs `work` on the journal's thread. A damaged database is set aside and rebuilt there;
     /// the call that met the damage still fails.
     ///
@@ -145,6 +162,24 @@ impl Handle {
     ) -> Result<(), StoreError> {
         let engine = engine.to_owned();
         self.call(move |journal| journal.set_backoff(&engine, &slot, backoff)).await
+    }
+
+    /// See [`Journal::answer_creates`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn answer_creates(
+        &self,
+        engine: &str,
+        slot: Slot,
+        found: Option<(String, String)>,
+    ) -> Result<(), StoreError> {
+        let engine = engine.to_owned();
+        self.call(move |journal| {
+            let found = found.as_ref().map(|(name, id)| (name.as_str(), id.as_str()));
+            journal.answer_creates(&engine, &slot, found)
+        })
+        .await
     }
 
     /// See [`Journal::set_job`].

@@ -7,6 +7,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::handle::{Handle, StoreError};
 use super::journal::{Journal, JournalError};
+use super::rows::{Completion, Outcome};
 use crate::observed::Slot;
 
 impl Journal {
@@ -23,6 +24,41 @@ impl Journal {
         )?;
         let ids = rows.query_map(params![engine, project], |row| row.get(0))?;
         Ok(ids.collect::<Result<_, _>>()?)
+    }
+
+    /// Ends the open creates of a slot: the one that asked for a container of this name as done,
+    /// with the ID that it has; without one, all of them as never carried out.
+    ///
+    /// # Errors
+    /// The journal can't be read or written.
+    pub fn answer_creates(
+        &mut self,
+        engine: &str,
+        slot: &Slot,
+        found: Option<(&str, &str)>,
+    ) -> Result<(), JournalError> {
+        let open = self.unfinished(engine)?.into_iter().filter(|open| {
+            let i = &open.intent;
+            let name = i.op.strip_prefix("create ");
+            i.kind == "container"
+                && (i.project.as_str(), i.service.as_str(), i.number)
+                    == (slot.project.as_str(), slot.service.as_str(), slot.number)
+                && name.is_some_and(|name| found.is_none_or(|(wanted, _)| wanted == name))
+        });
+        let outcome = match found {
+            Some((_, id)) => Outcome {
+                reason: "FoundByName".into(),
+                object: id.to_owned(),
+                ..Outcome::plain(Completion::Done)
+            },
+            None => {
+                Outcome { reason: "NeverCarriedOut".into(), ..Outcome::plain(Completion::Skipped) }
+            }
+        };
+        for open in open.collect::<Vec<_>>() {
+            self.end(open.id, &outcome)?;
+        }
+        Ok(())
     }
 
     /// Configuration hash that was last applied to each service of a project.

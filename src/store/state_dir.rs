@@ -218,6 +218,22 @@ impl StateDir {
         bytes.try_into().map_err(|_| StateDirError::BadKey { path })
     }
 
+    /// 32 hexadecimal digits, drawn anew at each call.
+    ///
+    /// # Errors
+    /// The system gives no random bytes.
+    pub fn random_id(&self) -> Result<String, StateDirError> {
+        let mut bytes = [0_u8; 16];
+        rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).map_err(
+            |error| StateDirError::Io {
+                action: "draw random bytes for",
+                path: self.path.clone(),
+                source: error.into(),
+            },
+        )?;
+        Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
     /// Puts the redaction key in force for [`sensitive::Sensitive`].
     ///
     /// # Errors

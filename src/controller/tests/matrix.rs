@@ -4,6 +4,7 @@ mod containers;
 mod endpoint;
 mod files;
 mod networks;
+mod operators;
 mod others;
 mod probes;
 mod replacements;

@@ -32,6 +32,7 @@ use crate::compose::{self, LoadOptions};
 use crate::desired::{Desired, Policy, ServiceTraits};
 use crate::engine::sim::{Behaviour, SimEngine, WriteRecord};
 use crate::engine::{ContainerId, DynEngine, Engine, Write};
+use crate::execute::lease::Permit;
 use crate::observed::{Container, Slot};
 use crate::plan::{Memory, Scope, SlotStatus};
 
@@ -117,14 +118,31 @@ impl Scene {
         let announced = Announced::on(&sim);
         let stop = CancellationToken::new();
         tokio::spawn(observer.run(stop.clone()));
-        Self::join(sim, handle, announced, goal, memory, stop)
+        Self::join(sim, handle, announced, goal, memory, Permit::unleased(), stop)
+    }
+
+    /// An operator with an observer and a lease of its own; `terms` begins to seek it.
+    fn operator(
+        sim: &Arc<SimEngine>,
+        announced: &Arc<Announced>,
+        goal: Goal,
+        terms: impl FnOnce(&Handle) -> Permit,
+    ) -> Self {
+        let engine = Arc::clone(sim) as DynEngine;
+        let (observer, handle) = Observer::new(engine, sim.clock(), Arc::new(Uncounted), RESYNC);
+        let stop = CancellationToken::new();
+        tokio::spawn(observer.run(stop.clone()));
+        let permit = terms(&handle);
+        let (sim, announced) = (Arc::clone(sim), Arc::clone(announced));
+        Self::join(sim, handle, announced, goal, Memory::default(), permit, stop)
     }
 
     /// Another stack of the same daemon.
     fn beside(&self, goal: Goal) -> Self {
         let (sim, announced) = (Arc::clone(&self.sim), Arc::clone(&self.announced));
         let stop = CancellationToken::new();
-        Self::join(sim, self.observer.clone(), announced, goal, Memory::default(), stop)
+        let memory = Memory::default();
+        Self::join(sim, self.observer.clone(), announced, goal, memory, Permit::unleased(), stop)
     }
 
     fn join(
@@ -133,6 +151,7 @@ impl Scene {
         announced: Arc<Announced>,
         goal: Goal,
         memory: Memory,
+        permit: Permit,
         stop: CancellationToken,
     ) -> Self {
         observer.projects.send_modify(|projects| {
@@ -149,6 +168,7 @@ impl Scene {
             own: Own::default(),
             recorder: Arc::clone(&announced) as Arc<_>,
             memory,
+            permit,
             goal: goals,
         });
         if std::env::var_os("SHOW_STEPS").is_some() {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::controller::recall;
-use crate::store::{Handle as Store, Journal};
+use crate::store::{Handle as Store, Intent, Journal};
 
 const YAML: &str = "
 services:
@@ -48,4 +48,42 @@ async fn look(sim: &Arc<SimEngine>, goal: &Goal, memory: &Memory) -> (String, St
     let now = crate::clock::Clock::now(&*clock);
     let (plan, report) = crate::plan::plan(&goal.desired, &seen.observed, memory, &goal.scope, now);
     (plan.to_string(), report.to_string())
+}
+
+// Not on paused time: the journal has a thread of its own.
+#[tokio::test]
+async fn a_container_that_was_asked_for_unheard_stays_ours_over_any_number_of_restarts() {
+    let sim = engine(1);
+    let clock = sim.clock();
+    let (journal, _keeper) =
+        Store::spawn(Journal::in_memory(clock.clone()).expect("opens")).expect("thread");
+    let goal = goal(1, YAML);
+    let slot = Slot { project: "p".into(), service: "db".into(), number: 1 };
+    let asked = |name: &str| Intent {
+        engine: "E".into(),
+        project: "p".into(),
+        service: "db".into(),
+        number: 1,
+        kind: "container".into(),
+        name: slot.to_string(),
+        op: format!("create {name}"),
+        ..Intent::default()
+    };
+    for name in ["p-db-1", "0123456789ab_p-db-1"] {
+        journal.begin(asked(name)).await.expect("writes");
+    }
+    let names: BTreeSet<String> = ["p-db-1".into(), "0123456789ab_p-db-1".into()].into();
+    for _ in 0..3 {
+        let memory = recall::memory(&journal, "E", &goal, &*clock).await;
+        assert_eq!(memory.unanswered[&slot], names);
+    }
+    let found = Some(("0123456789ab_p-db-1".to_owned(), "the-id".to_owned()));
+    journal.answer_creates("E", slot.clone(), found).await.expect("writes");
+    let memory = recall::memory(&journal, "E", &goal, &*clock).await;
+    assert_eq!(memory.unanswered[&slot], ["p-db-1".to_owned()].into());
+    assert_eq!(memory.owned, [ContainerId("the-id".into())].into());
+    journal.answer_creates("E", slot.clone(), None).await.expect("writes");
+    let memory = recall::memory(&journal, "E", &goal, &*clock).await;
+    assert!(memory.unanswered.is_empty());
+    assert_eq!(memory.owned, [ContainerId("the-id".into())].into());
 }

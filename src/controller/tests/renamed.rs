@@ -49,6 +49,8 @@ async fn a_stack_with_a_new_name_goes_on_with_its_project() {
         listen: ([127, 0, 0, 1], 0).into(),
         metrics_listen: None,
         resync: secs(60),
+        observe: false,
+        take_over: false,
     };
     let stop = CancellationToken::new();
     let sources = find(&request).expect("finds").sources;

@@ -46,7 +46,8 @@ impl Worker {
         let snapshot = self.parts.observer.snapshots.borrow().clone();
         let goal = self.parts.goal.borrow().clone();
         let (Link::Live, Some(goal)) = (&snapshot.link, goal) else {
-            return View { link: snapshot.link, observed: snapshot.observed, ..View::default() };
+            let (link, observed) = (snapshot.link, snapshot.observed);
+            return View { link, observed, lease: self.parts.permit.state(), ..View::default() };
         };
         if !self.is_shown(&goal.desired.project.name, &snapshot) {
             return View { link: Link::Connecting, ..View::default() };
@@ -75,6 +76,7 @@ impl Worker {
             unproven: ledger::unproven(&self.memory, &report),
             report: Arc::new(report),
             busy,
+            lease: self.parts.permit.state(),
         }
     }
 }

@@ -106,6 +106,16 @@ pub(super) fn request(
         Write::CreateVolume { body } => {
             post("/volumes/create".into(), object(body.expose()), within.act)
         }
+        Write::CreateLease { lease } => {
+            let body = json!({"Name": lease.name(), "Driver": "local", "Labels": lease.labels()});
+            post("/volumes/create".into(), Some(body), within.act)
+        }
+        Write::RemoveLease { lease } => Parts {
+            method: Method::DELETE,
+            path: format!("/volumes/{}", encode(lease.name())),
+            body: None,
+            deadline: within.act,
+        },
     };
     Call {
         method: parts.method,
@@ -130,7 +140,7 @@ pub(super) fn outcome(write: &Write, answer: Result<Answer, Fault>) -> Result<Wr
 fn is_done(write: &Write, fault: &Fault) -> bool {
     match (write, fault) {
         (
-            Write::RemoveContainer { .. } | Write::RemoveNetwork { .. },
+            Write::RemoveContainer { .. } | Write::RemoveNetwork { .. } | Write::RemoveLease { .. },
             Fault::NotFound { message, .. },
         ) => {
             // A path that the engine (or a proxy) doesn't know is no proof of anything.
@@ -152,16 +162,13 @@ fn is_done(write: &Write, fault: &Fault) -> bool {
 }
 
 fn reply(write: &Write, answer: &Answer) -> Result<WriteReply, Fault> {
-    let creates = matches!(
-        write,
-        Write::CreateContainer { .. } | Write::CreateNetwork { .. } | Write::CreateVolume { .. }
-    );
-    if !creates {
-        return Ok(WriteReply::default());
-    }
+    let key = match write {
+        Write::CreateContainer { .. } | Write::CreateNetwork { .. } => "Id",
+        Write::CreateVolume { .. } | Write::CreateLease { .. } => "Name",
+        _ => return Ok(WriteReply::default()),
+    };
     let garbage = |reason: String| Fault::Garbage { call: write.call().into(), reason };
     let json = decode::json(&answer.body).map_err(garbage)?;
-    let key = if matches!(write, Write::CreateVolume { .. }) { "Name" } else { "Id" };
     let id = non_empty(&json, key).ok_or_else(|| garbage(format!("no {key} in the answer")))?;
     let mut warnings = texts(&json, "Warnings");
     warnings.extend(non_empty(&json, "Warning"));

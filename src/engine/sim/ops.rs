@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use super::clock::SimClock;
 use super::model::{Refusal, SimContainer, timing};
 use super::world::World;
-use crate::engine::types::{ContainerId, Write, WriteReply};
+use crate::engine::types::{ContainerId, VolumeSummary, Write, WriteReply};
 
 pub(super) struct Core {
     pub clock: Arc<SimClock>,
@@ -176,6 +176,23 @@ impl Core {
                 sleep(timing::READ).await;
                 let name = self.write(|w| w.create_volume(body.expose()));
                 Ok(WriteReply { id: Some(name), warnings: Vec::new() })
+            }
+            Write::CreateLease { lease } => {
+                sleep(timing::READ).await;
+                let volume = VolumeSummary {
+                    name: lease.name().to_owned(),
+                    driver: "local".into(),
+                    labels: lease.labels().clone(),
+                };
+                self.write(|w| w.ensure_volume(volume));
+                Ok(WriteReply { id: Some(lease.name().to_owned()), warnings: Vec::new() })
+            }
+            Write::RemoveLease { lease } => {
+                sleep(timing::READ).await;
+                match self.write(|w| w.remove_volume(lease.name())) {
+                    Err(refusal) if refusal.status != 404 => Err(refusal),
+                    _ => done(),
+                }
             }
         }
     }

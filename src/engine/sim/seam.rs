@@ -116,6 +116,8 @@ fn named(write: &Write) -> &str {
         Write::CreateNetwork { body } | Write::CreateVolume { body } => {
             body.expose().get("Name").and_then(|n| n.as_str()).unwrap_or_default()
         }
+        Write::CreateLease { lease } => lease.name(),
+        Write::RemoveLease { lease } => lease.name(),
         Write::RemoveNetwork { id } => id,
         Write::StartContainer { id }
         | Write::StopContainer { id, .. }

@@ -249,17 +249,20 @@ impl Daemon {
 
     /// Waits until a stack of this generation is in sync and ready.
     pub fn until_ready(&self, stack: &str, generation: u64) {
-        self.until(&format!("{stack} is ready"), || {
-            let stacks = self.api("/api/v1/stacks");
-            let stacks = stacks["items"].as_array().expect("items");
-            stacks.iter().any(|s| {
-                s["name"] == stack
-                    && s["observedGeneration"] == generation
-                    && s["synced"] == true
-                    && s["desired"].as_u64() > Some(0)
-                    && s["ready"] == s["desired"]
-            })
-        });
+        self.until(&format!("{stack} is ready"), || self.is_ready(stack, generation));
+    }
+
+    /// Whether a stack of this generation is in sync and ready.
+    pub fn is_ready(&self, stack: &str, generation: u64) -> bool {
+        let stacks = self.api("/api/v1/stacks");
+        let stacks = stacks["items"].as_array().expect("items");
+        stacks.iter().any(|s| {
+            s["name"] == stack
+                && s["observedGeneration"] == generation
+                && s["synced"] == true
+                && s["desired"].as_u64() > Some(0)
+                && s["ready"] == s["desired"]
+        })
     }
 }
 

@@ -6,6 +6,7 @@ mod drivers;
 mod files;
 mod harness;
 mod journal;
+mod operators;
 mod others;
 mod probes;
 mod secrets;

@@ -21,6 +21,7 @@ use homeostat::controller::worker::{Goal, Parts, Phase, Progress, Tap, View, Wor
 use homeostat::desired::{Desired, Policy, ServiceTraits};
 use homeostat::engine::docker::{Deadlines, Docker, Endpoint, Surroundings};
 use homeostat::engine::{DynEngine, Tier};
+use homeostat::execute::lease::Permit;
 use homeostat::plan::{Memory, Scope, SlotStatus};
 use homeostat::probe::spec::Probe;
 use tokio::sync::{broadcast, watch};
@@ -138,6 +139,7 @@ impl Stack {
                 own: Own::default(),
                 recorder,
                 memory: Memory::default(),
+                permit: Permit::unleased(),
                 goal: goal_rx,
             });
             let progress = tap.progress.subscribe();
@@ -315,6 +317,9 @@ pub fn clean(project: &str) {
     remove(&["network", "rm"], list(&["network", "ls", "-q", "--filter", &label]));
     remove(&["volume", "rm", "-f"], list(&["volume", "ls", "-q", "--filter", &label]));
     remove(&["volume", "rm", "-f"], anonymous);
+    // A daemon that was killed leaves its lease.
+    let lease = format!("label=dev.homeostat.lease.project={project}");
+    remove(&["volume", "rm", "-f"], list(&["volume", "ls", "-q", "--filter", &lease]));
 }
 
 /// Volumes without a name of their own that these containers mount, a line each. One that a

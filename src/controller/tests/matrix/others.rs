@@ -27,6 +27,7 @@ async fn row_51_the_first_run_over_a_running_stack_recreates_nothing_and_an_edit
     scene.settle(secs(10)).await;
     scene.says("service web/1", "differs: environment.MODE; made before homeostat came");
     scene.stays_idle(secs(3600)).await;
+    scene.says("service web/1", "made before homeostat came");
     assert_eq!((scene.sim.id("p-db-1"), scene.sim.id("p-web-1")), (db.clone(), web.clone()));
     assert_eq!(scene.status("web"), SlotStatus::Ready);
     // Written down, so that the next run knows an edit from what it found.
