@@ -5,6 +5,8 @@
 mod announced;
 mod chaos;
 mod command;
+mod crash;
+mod domains;
 mod matrix;
 mod reads;
 mod recall;

@@ -2,6 +2,7 @@
 
 mod boot;
 mod command;
+mod crash;
 mod drivers;
 mod files;
 mod harness;

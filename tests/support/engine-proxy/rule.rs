@@ -88,6 +88,7 @@ pub struct Rule {
     method: Option<String>,
     path: PathMatch,
     containing: Option<String>,
+    sparing: Option<String>,
     when: When,
     action: Action,
     seen: u32,
@@ -100,6 +101,7 @@ impl Rule {
             method: None,
             path: PathMatch::Any,
             containing: None,
+            sparing: None,
             when: When::Always,
             action,
             seen: 0,
@@ -145,6 +147,12 @@ impl Rule {
         self
     }
 
+    /// No requests with this in their target or body.
+    pub fn sparing(mut self, text: &str) -> Self {
+        self.sparing = Some(text.to_owned());
+        self
+    }
+
     /// Only the next `n` matches.
     pub const fn next(mut self, n: u32) -> Self {
         self.when = When::Next(n);
@@ -185,12 +193,11 @@ impl Rule {
         target: &str,
         body: &[u8],
     ) -> Option<Action> {
+        let has = |text: &str| target.contains(text) || find(body, text.as_bytes());
         let hit = !self.action.on_lines()
             && self.matches(method, path)
-            && self
-                .containing
-                .as_deref()
-                .is_none_or(|t| target.contains(t) || find(body, t.as_bytes()));
+            && self.containing.as_deref().is_none_or(has)
+            && !self.sparing.as_deref().is_some_and(has);
         (hit && self.due()).then(|| self.action.clone())
     }
 
@@ -231,6 +238,8 @@ mod tests {
         assert!(!strike(Rule::new(Action::Hang).on("POST /containers/{id}/stop")));
         assert!(strike(Rule::new(Action::Hang).suffix("/start").containing("abc")));
         assert!(!strike(Rule::new(Action::Hang).suffix("/start").containing("xyz")));
+        assert!(!strike(Rule::new(Action::Hang).sparing("abc")));
+        assert!(strike(Rule::new(Action::Hang).sparing("xyz")));
         assert!(!strike(Rule::new(Action::Hang).method("GET").prefix("/containers")));
         assert!(strike(Rule::new(Action::Hang).contains("{id}")));
         assert!(!strike(Rule::new(Action::DropLine)));

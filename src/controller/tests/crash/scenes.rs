@@ -1,0 +1,114 @@
+//! The scenes.
+
+use super::*;
+
+/// A volume, a job, a health that others wait for, two networks, a shared namespace.
+const STACK: &str = "
+services:
+  a:
+    image: app:1
+    healthcheck: {test: [CMD, ok], interval: 1s, retries: 3}
+    networks: {back: {ipv4_address: 10.8.0.10, aliases: [store]}}
+    volumes: ['data:/data']
+  job: {image: 'app:1', networks: [back], depends_on: {a: {condition: service_healthy}}}
+  b:
+    image: app:2
+    networks: [front, back]
+    depends_on:
+      a: {condition: service_healthy}
+      job: {condition: service_completed_successfully}
+    healthcheck: {test: [CMD, ok], interval: 1s, retries: 3}
+  side: {image: 'app:1', network_mode: 'service:b', depends_on: [b]}
+networks: {front: {}, back: {ipam: {config: [{subnet: 10.8.0.0/24}]}}}
+volumes: {data: {}}
+";
+
+fn stage() -> Arc<SimEngine> {
+    let sim = engine(1);
+    let remote = crate::engine::sim::Remote {
+        image_id: format!("sha256:{}", "b".repeat(64)),
+        takes: secs(2),
+        fails: None,
+    };
+    sim.publish("app:2", Some(remote));
+    sim.behave("a", ready_after(ms(300)));
+    sim.behave("b", ready_after(ms(300)));
+    sim.behave("job", exits(ms(500), 0));
+    sim
+}
+
+const fn nothing(_: &SimEngine) {}
+
+#[tokio::test(start_paused = true)]
+async fn row_38_killed_at_every_act_of_a_cold_start() {
+    let cold = Play {
+        engine: stage,
+        before: None,
+        act: nothing,
+        then: || STACK.to_owned(),
+        within: secs(25),
+    };
+    // A pull that was cut off is asked for anew.
+    at_every_act(cold, &["image pull"]).await;
+}
+
+/// Somebody removes a network with its members on it: all are moved to a new one.
+#[tokio::test(start_paused = true)]
+async fn row_38_killed_at_every_act_of_a_network_swap() {
+    let swap = Play {
+        engine: stage,
+        before: Some(STACK),
+        act: |sim| {
+            for name in ["p-a-1", "p-job-1", "p-b-1"] {
+                let _ = sim.disconnect("p_back", name);
+            }
+            sim.remove_network("p_back").expect("goes");
+        },
+        then: || STACK.to_owned(),
+        within: secs(25),
+    };
+    at_every_act(swap, &[]).await;
+}
+
+/// The file gives the network another range: its members stop, it is made anew, they come back.
+#[tokio::test(start_paused = true)]
+async fn row_38_killed_at_every_act_of_an_edited_network() {
+    let edit = Play {
+        engine: stage,
+        before: Some(STACK),
+        act: nothing,
+        then: || STACK.replace("10.8.0.", "10.9.0."),
+        within: secs(25),
+    };
+    at_every_act(edit, &[]).await;
+}
+
+/// The parent of a shared namespace is recreated, and its child after it.
+#[tokio::test(start_paused = true)]
+async fn row_38_killed_at_every_act_of_a_namespace_recreate() {
+    let recreate = Play {
+        engine: stage,
+        before: Some(STACK),
+        act: nothing,
+        then: || STACK.replace("image: app:2", "image: app:2\n    labels: {edit: '1'}"),
+        within: secs(25),
+    };
+    at_every_act(recreate, &[]).await;
+}
+
+/// Everything dies at once, and something is removed: an ordered recovery.
+#[tokio::test(start_paused = true)]
+async fn row_38_killed_at_every_act_of_a_recovery() {
+    let recovery = Play {
+        engine: stage,
+        before: Some(STACK),
+        act: |sim| {
+            for name in ["p-a-1", "p-b-1", "p-side-1"] {
+                sim.crash(name, 137).expect("runs");
+            }
+        },
+        then: || STACK.to_owned(),
+        within: secs(25),
+    };
+    at_every_act(recovery, &[]).await;
+}
