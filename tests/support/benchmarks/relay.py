@@ -136,6 +136,8 @@ class _Loop:
         self.engine = engine
         self.selector = selectors.DefaultSelector()
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        # An earlier relay may have listened there.
+        pathlib.Path(path).unlink(missing_ok=True)
         self.listener.bind(path)
         self.listener.listen(64)
         self.selector.register(self.listener, selectors.EVENT_READ, self._accept)

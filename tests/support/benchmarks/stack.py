@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import time
 import urllib.request
@@ -46,6 +47,8 @@ class Bench:
     def demo(self, project, with_stack=True):
         """A copy of compose/demo under another project name; its folder."""
         folder = self.folder / project
+        # An earlier measurement may have had the same project.
+        shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         for name in ["compose.yaml"] + ["stack.yaml"] * with_stack:
             text = (self.repository / "compose" / "demo" / name).read_text()
@@ -67,6 +70,8 @@ class Bench:
             for name, resource in model.get(kind, {}).items():
                 resource["name"] = f"{project}_{name}"
         folder = self.folder / project
+        # An earlier measurement may have had the same project.
+        shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         (folder / "compose.yaml").write_text(json.dumps(model))
         return folder
