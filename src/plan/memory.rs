@@ -39,6 +39,19 @@ pub struct Memory {
     pub touched: BTreeMap<Slot, Timestamp>,
     /// When a service became the one that others softly wait for.
     pub down_since: BTreeMap<String, Mono>,
+    /// Volumes that were removed with their data, by name, until somebody has taken note.
+    pub lost: BTreeMap<String, Lost>,
+}
+
+/// A volume that somebody removed while a service used it: an empty one is in its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lost {
+    /// The service, or the first of several.
+    pub service: String,
+    /// When the empty one was made.
+    pub at: Timestamp,
+    /// Since when all that use it have been ready.
+    pub ready_since: Option<Mono>,
 }
 
 /// The services that a person wants as the files say now, whoever made their containers.

@@ -24,7 +24,7 @@ mod service;
 mod slots;
 mod step;
 mod teardown;
-mod volume;
+pub mod volume;
 
 #[cfg(test)]
 mod tests;
