@@ -53,7 +53,8 @@ pub async fn run(options: &Resolved, args: &ApplyArgs) -> Result<Exit, CliError>
         return daemon.apply(&args.services, args.timeout.get()).await;
     }
     let goal = meant.goal;
-    let seen = look(observed, &*clock, &goal, &Memory::insisting()).await;
+    let memory = Memory { tier: options.tier, ..Memory::insisting() };
+    let seen = look(observed, &*clock, &goal, &memory).await;
     let over = seen.plan.is_empty() && verdict::settled(&seen.report, &goal.scope);
     if over {
         let (ready, wanted) = verdict::ready(&seen.report, &goal.scope);

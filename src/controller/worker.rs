@@ -175,7 +175,7 @@ impl Worker {
         let count = Arc::new(move |answer| metrics.probed(answer));
         let prober = Prober::new(Arc::clone(&parts.clock), answered, count);
         let worker = Self {
-            memory: parts.memory.clone(),
+            memory: Memory { tier: parts.engine.tier(), ..parts.memory.clone() },
             parts,
             prober,
             answers,

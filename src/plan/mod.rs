@@ -24,6 +24,7 @@ mod service;
 mod slots;
 mod step;
 mod teardown;
+mod tier;
 pub mod volume;
 
 #[cfg(test)]
@@ -67,6 +68,7 @@ pub fn plan(
         }
     }
     planner.orphans();
+    planner.keep_within_tier();
     planner.report.refused = planner.refused();
     (Plan { generation: desired.generation, steps: planner.steps }, planner.report)
 }

@@ -14,4 +14,5 @@ mod probes;
 mod rows;
 mod secrets;
 mod serving;
+mod tiers;
 mod tls;
