@@ -28,9 +28,10 @@ use crate::controller::observer::{Observer, RESYNC};
 use crate::controller::own::Own;
 use crate::controller::verdict;
 use crate::controller::worker::{Goal, Parts, Progress, Tap, Worker};
+use crate::desired::scope::concerns;
 use crate::engine::{DynEngine, Tier};
 use crate::plan::memory::Insisted;
-use crate::plan::{Memory, Standing};
+use crate::plan::{Memory, Resource, Standing};
 use crate::shutdown;
 
 /// Runs the verb.
@@ -52,7 +53,8 @@ pub async fn run(options: &Resolved, args: &ApplyArgs) -> Result<Exit, CliError>
         return daemon.apply(&args.services, args.timeout.get()).await;
     }
     let goal = meant.goal;
-    let seen = look(observed, &*clock, &goal, &Memory::insisting()).await;
+    let memory = Memory { tier: options.tier, ..Memory::insisting() };
+    let seen = look(observed, &*clock, &goal, &memory).await;
     let over = seen.plan.is_empty() && verdict::settled(&seen.report, &goal.scope);
     if over {
         let (ready, wanted) = verdict::ready(&seen.report, &goal.scope);
@@ -67,6 +69,15 @@ pub async fn run(options: &Resolved, args: &ApplyArgs) -> Result<Exit, CliError>
     // A person asks for it now: pauses after earlier failures are over.
     memory.backoff.clear();
     memory.insisted = Insisted::Everything;
+    let recorder = journalled.recorder();
+    memory.lost.retain(|volume, _| {
+        let known = concerns(&goal.desired.project, &goal.scope, &Resource::Volume(volume.clone()));
+        if known {
+            recorder.lost(volume, None);
+        }
+        !known
+    });
+    drop(recorder);
     let stop = shutdown::on_signals()?;
     let run = Convergence::start(options, args, &engine, &clock, &goal, memory, &journalled)?;
     let outcome = run.wait(&goal, &clock, args.timeout.get(), &stop).await;

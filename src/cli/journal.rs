@@ -57,13 +57,8 @@ impl Journalled {
 
     /// Writes steps down.
     pub fn recorder(&self) -> Arc<dyn Recorder> {
-        Arc::new(JournalRecorder {
-            journal: self.handle.clone(),
-            metrics: Arc::clone(&self.metrics),
-            engine: self.engine.clone(),
-            project: self.project.clone(),
-            boot_id: recall::boot_id(),
-        })
+        let (journal, metrics) = (self.handle.clone(), Arc::clone(&self.metrics));
+        Arc::new(JournalRecorder::new(journal, metrics, &self.engine, &self.project))
     }
 
     /// Forgets the project: it was taken down.

@@ -29,7 +29,8 @@ pub async fn run(options: &Resolved, args: &PlanArgs) -> Result<Exit, CliError> 
             if let Err(why) = alone {
                 warn(&format!("{why}; planning without what it remembers"));
             }
-            let (goal, memory) = (&meant.goal, Memory::insisting());
+            let (goal, memory) =
+                (&meant.goal, Memory { tier: options.tier, ..Memory::insisting() });
             let seen = look(observed, &clock, goal, &memory).await;
             let project = &goal.desired.project.name;
             answer(project, &engine.endpoint(), &goal.scope, &seen.plan, &seen.report)

@@ -90,11 +90,7 @@ pub async fn run(
     let dir = StateDir::open(&options.state_dir)?;
     dir.load_redaction_key()?;
     let socket = ControlSocket::bind(&dir)?;
-    let (journal, set_aside) = Journal::open(&dir.journal(), Arc::clone(&clock))?;
-    if let Some(aside) = set_aside {
-        tracing::warn!(reason = %aside.reason, kept_as = %aside.kept_as.display(), "the journal was damaged and is rebuilt");
-    }
-    let (journal, keeper) = store::Handle::spawn(journal)?;
+    let (journal, keeper) = open_journal(&dir, &clock).await?;
     let me = process::holder(Role::Daemon, &dir, Some(dir.socket()), clock.now().wall)?;
     let life: leasing::Judge = Arc::new(process::judge(process::around(Some(&dir), true)?));
     let operator =
@@ -182,6 +178,30 @@ pub async fn run(
     let closed = tokio::task::spawn_blocking(move || keeper.join());
     let _ = tokio::time::timeout(Duration::from_secs(1), closed).await;
     Ok(())
+}
+
+/// The journal, set aside and rebuilt where it is damaged, in memory while its disk is full.
+async fn open_journal(
+    dir: &StateDir,
+    clock: &Arc<dyn Clock>,
+) -> Result<(store::Handle, store::Keeper), DaemonError> {
+    let path = dir.journal();
+    let (journal, aside, full) = match Journal::open(&path, Arc::clone(clock)) {
+        Err(full @ JournalError::DiskFull) => {
+            (Journal::without_room(&path, Arc::clone(clock))?, None, Some(full))
+        }
+        opened => opened.map(|(journal, aside)| (journal, aside, None))?,
+    };
+    let (journal, keeper) = store::Handle::spawn(journal)?;
+    if let Some(aside) = aside {
+        tracing::warn!(reason = %aside.reason, kept_as = %aside.kept_as.display(), "the journal was damaged and is rebuilt");
+        journal.tell_rebuilt(&aside).await;
+    }
+    if let Some(error) = full {
+        tracing::error!(%error, "the journal can't be opened; starting without memory");
+        journal.tell_no_room(&error, clock.now().wall);
+    }
+    Ok((journal, keeper))
 }
 
 /// What every stack shares.

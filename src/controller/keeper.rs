@@ -199,13 +199,9 @@ impl Keeper {
         let clock = Arc::clone(&self.board.clock);
         let recalled = recall::memory(&self.journal, &engine, &goal, &*clock).await;
         let metrics = Arc::clone(&self.board.metrics);
-        let recorder = JournalRecorder {
-            journal: self.journal.clone(),
-            metrics: Arc::clone(&metrics),
-            engine: engine.clone(),
-            project: project.clone(),
-            boot_id: recall::boot_id(),
-        };
+        let (journal, counted) = (self.journal.clone(), Arc::clone(&metrics));
+        let recorder = JournalRecorder::new(journal, counted, &engine, &project);
+        let mut health = self.journal.health();
         let mut services: BTreeSet<String> = service_names(&goal);
         let (permit, lease) = self.seek_lease(&engine, &project);
         let (goals, wanted) = watch::channel(Some(goal));
@@ -236,6 +232,10 @@ impl Keeper {
                 }
                 changed = views.changed() => if changed.is_err() { break },
                 Ok(()) = self.following.status.changed() => self.loaded().await,
+                Ok(()) = health.changed() => {
+                    applied.clear();
+                    self.note_source().await;
+                }
                 Ok(()) = self.following.goal.changed() => {
                     let next = self.following.goal.borrow_and_update().clone();
                     let Some(next) = next else { continue };
@@ -317,7 +317,8 @@ impl Keeper {
             && view.plan.is_empty()
             && view.busy == 0
             && view.report.settled();
-        if !reached || *applied == print {
+        let failing = self.journal.health().borrow().failing.is_some();
+        if !reached || failing || *applied == print {
             return;
         }
         match self.journal.set_generation(engine, project, &print).await {
@@ -336,6 +337,7 @@ impl Keeper {
             view,
             source: SourceView {
                 conflict: conflict.to_owned(),
+                journal: Some(self.journal.health().borrow().clone()),
                 ..SourceView::from(&*self.following.status.borrow())
             },
         });
@@ -349,7 +351,15 @@ impl Keeper {
         let goal = self.following.goal.borrow().clone();
         let project = goal.as_ref().map(|goal| goal.desired.project.name.as_str());
         self.board.claims.send_if_modified(|claims| claims.decided(&self.name, project));
-        let (true, Some(print)) = (well, status.fingerprint) else { return };
+        if well {
+            self.note_source().await;
+        }
+    }
+
+    /// Writes down where the stack's generations stand.
+    async fn note_source(&mut self) {
+        let status = self.following.status.borrow().clone();
+        let Some(print) = status.fingerprint else { return };
         if let Err(error) = self.journal.set_source(&self.name, status.generation, &print).await {
             self.board.metrics.journal_failed();
             tracing::error!(%error, "can't journal the generation; going on without");

@@ -10,6 +10,7 @@ use crate::observed::{Container, Observed, Slot};
 use crate::plan::memory::{Backoff, Refusal};
 use crate::plan::{Cause, Memory, Op, Plan, Report, Resource, SlotStatus, Step, Target, recovery};
 
+use super::loss;
 use super::snapshot::Dirty;
 
 /// A plan under way: which resources it still works on, and what must be read again after.
@@ -188,9 +189,13 @@ fn done(
             }
             recovery
         }
-        Op::CreateNetwork { .. } | Op::CreateVolume { .. } => {
+        Op::CreateVolume { key } => {
+            if step.cause == Cause::DeletedElsewhere {
+                loss::happened(memory, desired, key, now.wall);
+            }
             memory.resource_backoff.remove(&step.resource).is_some()
         }
+        Op::CreateNetwork { .. } => memory.resource_backoff.remove(&step.resource).is_some(),
         _ => false,
     }
 }
@@ -225,6 +230,8 @@ pub struct Lessons {
     /// Containers that turned out to be ours, with the names under which they were asked for:
     /// what was to be left alone may be finished.
     pub found: Vec<(Slot, String, ContainerId)>,
+    /// Volumes whose loss is old news.
+    pub overcome: Vec<String>,
 }
 
 /// What a report teaches: who is down since when, who is forgiven, which jobs are over.
@@ -274,6 +281,7 @@ pub fn observe(
         }
     }
     lessons.found = own(memory, observed);
+    lessons.overcome = loss::overcome(memory, desired, report, now.mono);
     keep_word(memory, desired, observed);
     lessons
 }

@@ -10,6 +10,7 @@ pub mod deaths;
 pub mod keeper;
 pub mod leasing;
 pub mod ledger;
+mod loss;
 pub mod meter;
 pub mod observer;
 pub mod own;

@@ -13,6 +13,8 @@ use crate::engine::{Fault, fault};
 use crate::lease::{self, Holder, LeaseState};
 use crate::observed::{Container, Observed, Slot, labels};
 use crate::plan::{Plan, Report, Resource, SlotReport, Standing};
+use crate::probe::{Answer, Readiness, reason};
+use crate::store::Health;
 
 /// What is known of a stack's files.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,6 +27,8 @@ pub struct SourceView {
     pub fingerprint: String,
     /// Which other stack keeps the same project; empty while none does.
     pub conflict: String,
+    /// How the journal stands that keeps what is known of the stack; `None` where there is none.
+    pub journal: Option<Health>,
 }
 
 /// One stack, as its worker and its follower see it.
@@ -138,6 +142,17 @@ fn stack(sight: &StackSight, old: Option<&StackStatus>, now: Timestamp) -> Stack
         ("EngineRefuses", fault::refused(refused.iter().copied()))
     };
     set("PermissionMissing", holds(!refused.is_empty()), reason, message);
+    let lost = &report.lost;
+    let reason = if lost.is_empty() { "NothingLost" } else { "VolumeRemoved" };
+    set("DataLost", holds(!lost.is_empty()), reason, lost.join("; "));
+    if let Some(journal) = &source.journal {
+        let (reason, message) = match (&journal.failing, &journal.rebuilt) {
+            (Some(failing), _) => (failing.reason, failing.message.clone()),
+            (None, Some(what)) => ("Rebuilt", what.clone()),
+            (None, None) => ("Writable", String::new()),
+        };
+        set("JournalUsable", holds(journal.failing.is_none()), reason, message);
+    }
     if let Some(lease) = &view.lease {
         let held = match lease {
             LeaseState::Held { .. } => ConditionStatus::True,
@@ -151,6 +166,7 @@ fn stack(sight: &StackSight, old: Option<&StackStatus>, now: Timestamp) -> Stack
         .as_ref()
         .filter(|lease| matches!(lease, LeaseState::Standby { .. } | LeaseState::Refused(_)));
     let message = others.map(ToString::to_string).or_else(|| waiting.first().cloned());
+    let message = message.or_else(|| lost.first().cloned());
     StackStatus {
         name: sight.name.clone(),
         project: sight.goal.as_ref().map(|g| g.desired.project.name.clone()).unwrap_or_default(),
@@ -230,6 +246,23 @@ fn service(
             observed_generation: sight.view.generation,
         },
     );
+    if sight.goal.as_ref().is_some_and(|goal| goal.probes.contains_key(&slot.service)) {
+        let probe =
+            observed.probes.get(slot).filter(|p| container.is_some_and(|c| c.id == p.container));
+        for (kind, status, reason, message) in unanswered(probe) {
+            set_condition(
+                &mut conditions,
+                Condition {
+                    kind: kind.into(),
+                    status,
+                    reason,
+                    message,
+                    last_transition_time: now.rfc3339(),
+                    observed_generation: sight.view.generation,
+                },
+            );
+        }
+    }
     let wanted = sight.goal.as_ref().and_then(|g| g.desired.project.services.get(&slot.service));
     let image = wanted.and_then(|s| s.image.clone()).unwrap_or_default();
     let text = |get: fn(&Container) -> String| container.map(get).unwrap_or_default();
@@ -248,6 +281,21 @@ fn service(
         message: report.message.clone(),
         conditions,
     }
+}
+
+/// Why a probe can't tell: a person must open a way, or give credentials.
+fn unanswered(probe: Option<&Readiness>) -> [(&'static str, ConditionStatus, String, String); 2] {
+    let condition = |kind, reasons: &[&str]| match probe.map(|probe| &probe.last) {
+        None => (kind, ConditionStatus::Unknown, "NotAsked".to_owned(), String::new()),
+        Some(last) if last.answer == Answer::Unknown && reasons.contains(&&*last.reason) => {
+            (kind, ConditionStatus::True, last.reason.clone(), last.message.clone())
+        }
+        Some(_) => (kind, ConditionStatus::False, "Asked".to_owned(), String::new()),
+    };
+    [
+        condition("CredentialMissing", &[reason::CREDENTIAL_MISSING]),
+        condition("ProbeUnreachable", &[reason::PROBE_UNREACHABLE, reason::ADDRESS_FORBIDDEN]),
+    ]
 }
 
 fn camel(word: &str) -> String {

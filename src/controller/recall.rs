@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use super::worker::Goal;
-use crate::clock::{Clock, Mono, Now};
+use crate::clock::{Clock, Mono, Now, Timestamp};
 use crate::engine::ContainerId;
 use crate::observed::Slot;
-use crate::plan::memory::Backoff;
+use crate::plan::memory::{Backoff, Lost};
 use crate::plan::recovery::CEILING;
 use crate::plan::{Memory, Resource};
-use crate::store::{Completion, Handle, Outcome, Unfinished};
+use crate::store::{self, Completion, Handle, JobRun, LostVolume, Outcome, Recalled, Unfinished};
 
 /// How long after a request that nobody waited for the engine may still carry it out.
 const STILL_ANSWERED: Duration = Duration::from_secs(5);
@@ -43,6 +43,9 @@ pub async fn memory(journal: &Handle, engine: &str, goal: &Goal, clock: &dyn Clo
     }
     memory.applied = recalled.applied;
     memory.owned.extend(recalled.made.into_iter().map(ContainerId));
+    for (volume, LostVolume { service, at }) in recalled.lost {
+        memory.lost.insert(volume, Lost { service, at, ready_since: None });
+    }
     for open in recalled.unfinished {
         match asked_for(&mut memory, &open, now) {
             Until::Now => close(journal, &open).await,
@@ -58,6 +61,33 @@ pub async fn memory(journal: &Handle, engine: &str, goal: &Goal, clock: &dyn Clo
         }
     }
     memory
+}
+
+/// What a memory comes to in the journal: the way back of [`memory`].
+pub fn rows(memory: &Memory, project: &str, now: Now) -> Recalled {
+    let mut known = Recalled { applied: memory.applied.clone(), ..Recalled::default() };
+    known.made = memory.owned.iter().map(|id| id.0.clone()).collect();
+    known.backoff = memory.backoff.iter().map(|(s, b)| (s.clone(), pause(b, now))).collect();
+    let job = |(service, (hash, image)): (&String, &(String, String))| {
+        let slot = Slot { project: project.to_owned(), service: service.clone(), number: 1 };
+        let (config_hash, image_id) = (hash.clone(), image.clone());
+        (slot, JobRun { config_hash, image_id, exit_code: 0, finished: now.wall })
+    };
+    known.jobs = memory.jobs.iter().map(job).collect();
+    known.lost = memory.lost.iter().map(|(v, lost)| (v.clone(), loss(lost))).collect();
+    known
+}
+
+/// A slot's failures in a row, as the journal keeps them.
+pub fn pause(backoff: &Backoff, now: Now) -> store::Backoff {
+    let left = i64::try_from(backoff.not_before.since(now.mono).as_millis()).unwrap_or(i64::MAX);
+    let next = Timestamp(now.wall.0.saturating_add(left));
+    store::Backoff { failures: backoff.failures, next, last_ready: None }
+}
+
+/// The loss of a volume, as the journal keeps it.
+pub fn loss(lost: &Lost) -> LostVolume {
+    LostVolume { service: lost.service.clone(), at: lost.at }
 }
 
 /// Ends an intent whose outcome nobody saw.

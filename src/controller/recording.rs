@@ -3,37 +3,64 @@
 //! A journal that fails doesn't stop a recovery: the loop is level-triggered, so what was not
 //! written down is observed again. The failure is counted and said.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
-use crate::clock::{Now, Timestamp};
+use super::recall;
+use crate::clock::{Mono, Now};
 use crate::engine::ContainerId;
 use crate::execute::{Recorder, Skip, StepResult};
 use crate::metrics::Metrics;
 use crate::observed::Slot;
-use crate::plan::memory::Backoff;
-use crate::plan::{Op, Plan, Resource, Step};
-use crate::store::{
-    self, Completion, EventKind, Handle, Intent, IntentId, JobRun, NewEvent, Outcome,
-};
+use crate::plan::memory::{Backoff, Lost};
+use crate::plan::{Cause, Memory, Op, Plan, Resource, Step};
+use crate::store::{Completion, EventKind, Handle, Intent, IntentId, JobRun, NewEvent, Outcome};
+
+/// Pause between two attempts to write down what is missing.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// What isn't in the journal although it should be.
+#[derive(Debug, Default)]
+struct Debt {
+    /// What was lost ([`crate::store::Health::lost`]) when all was last known to be in it; `None` if
+    /// that was never so.
+    settled: Option<u64>,
+    /// When that was last tried.
+    tried: Option<Mono>,
+}
 
 /// The journal of one stack.
 pub struct JournalRecorder {
-    /// The journal.
-    pub journal: Handle,
+    journal: Handle,
     /// Where failures are counted.
-    pub metrics: Arc<Metrics>,
+    metrics: Arc<Metrics>,
     /// The engine's ID.
-    pub engine: String,
-    /// The project.
-    pub project: String,
+    engine: String,
+    project: String,
     /// The host's boot ID.
-    pub boot_id: String,
+    boot_id: String,
+    debt: Arc<Mutex<Debt>>,
 }
 
 impl JournalRecorder {
+    /// Writes into this journal for a project of an engine, by its ID.
+    pub fn new(journal: Handle, metrics: Arc<Metrics>, engine: &str, project: &str) -> Self {
+        let health = journal.health().borrow().clone();
+        let settled = health.failing.is_none().then_some(health.lost);
+        let debt = Debt { settled, tried: None };
+        Self {
+            journal,
+            metrics,
+            engine: engine.to_owned(),
+            project: project.to_owned(),
+            boot_id: recall::boot_id(),
+            debt: Arc::new(Mutex::new(debt)),
+        }
+    }
+
     fn intent(&self, plan: &Plan, step: &Step) -> Intent {
         let (kind, name, service, number) = match &step.resource {
             Resource::Network(name) => ("network", name.clone(), String::new(), 0),
@@ -95,10 +122,11 @@ impl Recorder for JournalRecorder {
                 engine: self.engine.clone(),
                 project: self.project.clone(),
                 kind: match result {
+                    StepResult::Done(_) if is_loss(step) => EventKind::Warning,
                     StepResult::Done(_) | StepResult::Skipped(_) => EventKind::Normal,
                     StepResult::Failed(_) | StepResult::Unknown(_) => EventKind::Warning,
                 },
-                reason: reason(&step.op, result),
+                reason: reason(step, result),
                 object: step.resource.to_string(),
                 message: message(step, result),
             };
@@ -110,13 +138,7 @@ impl Recorder for JournalRecorder {
     }
 
     fn backoff(&self, slot: &Slot, backoff: Option<&Backoff>, now: Now) {
-        let row = backoff.map(|b| store::Backoff {
-            failures: b.failures,
-            next: Timestamp(now.wall.0.saturating_add(
-                i64::try_from(b.not_before.since(now.mono).as_millis()).unwrap_or(i64::MAX),
-            )),
-            last_ready: None,
-        });
+        let row = backoff.map(|b| recall::pause(b, now));
         let (journal, engine, slot) = (self.journal.clone(), self.engine.clone(), slot.clone());
         let metrics = Arc::clone(&self.metrics);
         tokio::spawn(async move {
@@ -167,6 +189,51 @@ impl Recorder for JournalRecorder {
             }
         });
     }
+
+    fn lost(&self, volume: &str, lost: Option<&Lost>) {
+        let (journal, engine) = (self.journal.clone(), self.engine.clone());
+        let (project, volume) = (self.project.clone(), volume.to_owned());
+        let lost = lost.map(recall::loss);
+        let metrics = Arc::clone(&self.metrics);
+        tokio::spawn(async move {
+            if let Err(error) = journal.set_lost_volume(&engine, &project, &volume, lost).await {
+                metrics.journal_failed();
+                tracing::error!(%error, "can't journal the loss of a volume; going on without");
+            }
+        });
+    }
+
+    fn owes(&self, now: Now) -> bool {
+        let debt = self.debt.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(self.journal.health().borrow().lost) != debt.settled
+            && debt.tried.is_none_or(|tried| now.mono.since(tried) >= AGAIN)
+    }
+
+    fn remember(&self, memory: &Memory, now: Now) {
+        let (journal, engine) = (self.journal.clone(), self.engine.clone());
+        let (project, debt) = (self.project.clone(), Arc::clone(&self.debt));
+        let metrics = Arc::clone(&self.metrics);
+        let known = recall::rows(memory, &project, now);
+        let lost = journal.health().borrow().lost;
+        debt.lock().unwrap_or_else(PoisonError::into_inner).tried = Some(now.mono);
+        tokio::spawn(async move {
+            match journal.remember(&engine, &project, known).await {
+                Ok(()) => {
+                    tracing::info!(%project, "what is known was written into the journal anew");
+                    debt.lock().unwrap_or_else(PoisonError::into_inner).settled = Some(lost);
+                }
+                Err(error) => {
+                    metrics.journal_failed();
+                    tracing::error!(%error, "can't journal what is known; trying again later");
+                }
+            }
+        });
+    }
+}
+
+/// An empty volume takes the place of one with data.
+fn is_loss(step: &Step) -> bool {
+    matches!((&step.op, &step.cause), (Op::CreateVolume { .. }, Cause::DeletedElsewhere))
 }
 
 fn outcome(result: &StepResult) -> Outcome {
@@ -197,8 +264,9 @@ fn outcome(result: &StepResult) -> Outcome {
 }
 
 /// CamelCase, in the past tense as Kubernetes events have it.
-fn reason(op: &Op, result: &StepResult) -> String {
-    let done = match op {
+fn reason(step: &Step, result: &StepResult) -> String {
+    let done = match &step.op {
+        Op::CreateVolume { .. } if is_loss(step) => "DataLost",
         Op::CreateNetwork { .. } | Op::CreateVolume { .. } | Op::Create { .. } => "Created",
         Op::RemoveNetwork { .. } | Op::Remove { .. } => "Removed",
         Op::Connect { .. } => "Connected",

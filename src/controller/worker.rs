@@ -175,7 +175,7 @@ impl Worker {
         let count = Arc::new(move |answer| metrics.probed(answer));
         let prober = Prober::new(Arc::clone(&parts.clock), answered, count);
         let worker = Self {
-            memory: parts.memory.clone(),
+            memory: Memory { tier: parts.engine.tier(), ..parts.memory.clone() },
             parts,
             prober,
             answers,
@@ -269,6 +269,9 @@ impl Worker {
         for (slot, hash) in &lessons.applied {
             self.parts.recorder.applied(slot, hash);
         }
+        for volume in &lessons.overcome {
+            self.parts.recorder.lost(volume, None);
+        }
         for (slot, name, id) in &lessons.found {
             self.parts.recorder.answered(slot, Some((name, id)));
         }
@@ -285,6 +288,9 @@ impl Worker {
             for line in plan.to_string().lines() {
                 tracing::info!(project = %goal.desired.project.name, "plan {line}");
             }
+        }
+        if self.parts.recorder.owes(begun) {
+            self.parts.recorder.remember(&self.memory, begun);
         }
         self.measure(&goal, &plan, &report, took, acts);
         self.turn += 1;
@@ -467,6 +473,11 @@ impl Worker {
             && let Some(hash) = self.memory.applied.get(&slot.service)
         {
             self.parts.recorder.applied(slot, hash);
+        }
+        if let Resource::Volume(name) = &step.resource
+            && let Some(lost) = self.memory.lost.get(name)
+        {
+            self.parts.recorder.lost(name, Some(lost));
         }
         announce(&self.progress, step, Phase::Ended(result, took));
     }

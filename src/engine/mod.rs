@@ -9,6 +9,7 @@
 //! - Every answer is bounded in bytes ([`Fault::TooLarge`]).
 //! - Unknown fields and unknown enum values never fail a read.
 
+pub mod access;
 pub mod docker;
 pub mod fault;
 pub mod sim;
@@ -28,14 +29,25 @@ pub use types::{
 use crate::observed::Container;
 
 /// What homeostat may do to the engine. Chosen at start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Tier {
     /// Reads only.
     Observe,
     /// Start, stop, restart, unpause, connect.
     Heal,
     /// Create and remove too.
+    #[default]
     Reconcile,
+}
+
+impl std::fmt::Display for Tier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Observe => "observe",
+            Self::Heal => "heal",
+            Self::Reconcile => "reconcile",
+        })
+    }
 }
 
 /// A shared engine.
@@ -45,6 +57,10 @@ pub type DynEngine = Arc<dyn Engine>;
 pub trait Engine: Send + Sync + 'static {
     /// Where it is, for people: `unix:///var/run/docker.sock`.
     fn endpoint(&self) -> String;
+    /// What may be done to it from here.
+    fn tier(&self) -> Tier {
+        Tier::Reconcile
+    }
     /// `/info` (8.6 ms on a real engine: call it at start and on reconnect, not per resync) and
     /// the negotiated API version.
     fn info(&self) -> BoxFuture<'_, Result<EngineInfo, Fault>>;

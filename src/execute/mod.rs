@@ -19,8 +19,8 @@ use crate::clock::Now;
 use crate::desired::Desired;
 use crate::engine::{ContainerId, DynEngine, Fault, PullProgress, WriteReply};
 use crate::observed::{Observed, Slot};
-use crate::plan::memory::Backoff;
-use crate::plan::{Op, Plan, Step, StepId, Target};
+use crate::plan::memory::{Backoff, Lost};
+use crate::plan::{Memory, Op, Plan, Step, StepId, Target};
 
 pub use command::CommandError;
 use command::{Command, Made};
@@ -46,6 +46,14 @@ pub trait Recorder: Send + Sync + 'static {
     fn answered(&self, _slot: &Slot, _found: Option<(&str, &ContainerId)>) {}
     /// A job ended well with this configuration hash and image ID. Doesn't wait.
     fn job(&self, _slot: &Slot, _hash: &str, _image: &str, _now: Now) {}
+    /// A volume was lost with its data; `None`: somebody has taken note. Doesn't wait.
+    fn lost(&self, _volume: &str, _lost: Option<&Lost>) {}
+    /// Something that was to be written down wasn't, and may be by now: [`Self::remember`] does.
+    fn owes(&self, _now: Now) -> bool {
+        false
+    }
+    /// Writes down all that is known of the project. Doesn't wait.
+    fn remember(&self, _memory: &Memory, _now: Now) {}
 }
 
 /// Knows whether a container changed after the snapshot that a plan rests on.

@@ -13,7 +13,7 @@ use crate::engine::types::{
     ContainerSummary, EngineInfo, ImageSummary, LogChunk, LogOptions, NetworkSummary, PullProgress,
     StreamItem, VolumeSummary, Write, WriteReply,
 };
-use crate::engine::{ContainerId, DynEngine, Engine, Fault};
+use crate::engine::{ContainerId, DynEngine, Engine, Fault, Tier};
 use crate::observed::Container;
 
 /// An engine whose calls are counted.
@@ -62,6 +62,10 @@ impl Counted {
 impl Engine for Counted {
     fn endpoint(&self) -> String {
         self.engine.endpoint()
+    }
+
+    fn tier(&self) -> Tier {
+        self.engine.tier()
     }
 
     fn info(&self) -> BoxFuture<'_, Result<EngineInfo, Fault>> {

@@ -15,6 +15,7 @@ use super::step::{Cause, Target};
 use super::{Planner, Standing};
 use crate::compose::translate::{self, BindContext, Parent, ParentIds};
 use crate::compose::types::MountKind;
+use crate::engine::Tier;
 use crate::observed::{Container, Fields};
 
 /// Differing settings that are named; of more, only how many.
@@ -28,6 +29,13 @@ impl Planner<'_> {
         container: &Container,
         cause: &Cause,
     ) -> Option<Standing> {
+        if self.memory.tier == Tier::Heal
+            && matches!(cause, Cause::ConfigChanged | Cause::ImageChanged | Cause::PullPolicy)
+        {
+            return Some(Standing::Blocked(format!(
+                "{cause}; the tier heal replaces no container: start with --tier reconcile"
+            )));
+        }
         if !matches!(cause, Cause::ConfigChanged) {
             return None;
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::step::Resource;
 use crate::clock::{Mono, Timestamp};
-use crate::engine::ContainerId;
+use crate::engine::{ContainerId, Tier};
 use crate::observed::Slot;
 
 /// What the past contributes to a plan.
@@ -39,6 +39,21 @@ pub struct Memory {
     pub touched: BTreeMap<Slot, Timestamp>,
     /// When a service became the one that others softly wait for.
     pub down_since: BTreeMap<String, Mono>,
+    /// What may be done to the engine.
+    pub tier: Tier,
+    /// Volumes that were removed with their data, by name, until somebody has taken note.
+    pub lost: BTreeMap<String, Lost>,
+}
+
+/// A volume that somebody removed while a service used it: an empty one is in its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lost {
+    /// The service, or the first of several.
+    pub service: String,
+    /// When the empty one was made.
+    pub at: Timestamp,
+    /// Since when all that use it have been ready.
+    pub ready_since: Option<Mono>,
 }
 
 /// The services that a person wants as the files say now, whoever made their containers.

@@ -24,7 +24,8 @@ mod service;
 mod slots;
 mod step;
 mod teardown;
-mod volume;
+mod tier;
+pub mod volume;
 
 #[cfg(test)]
 mod tests;
@@ -67,6 +68,7 @@ pub fn plan(
         }
     }
     planner.orphans();
+    planner.keep_within_tier();
     planner.report.refused = planner.refused();
     (Plan { generation: desired.generation, steps: planner.steps }, planner.report)
 }

@@ -20,6 +20,8 @@ pub struct Report {
     pub slots: BTreeMap<Slot, SlotReport>,
     /// Calls (method and path without IDs) that are needed and that the engine refuses (403).
     pub refused: BTreeSet<String>,
+    /// Volumes that are empty because somebody removed the ones with the data: what is to be said.
+    pub lost: Vec<String>,
     /// Plan again no later than this, even if nothing happens.
     pub wake: Option<Mono>,
 }

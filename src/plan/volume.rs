@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use super::memory::Lost;
 use super::step::{Cause, Op, Resource, StepId};
 use super::{Planner, Standing, SupplyState};
-use crate::compose::types::{MountKind, Service, Volume};
+use crate::compose::types::{MountKind, Project, Service, Volume};
+use crate::desired::Desired;
 use crate::observed::labels;
 
 impl Planner<'_> {
@@ -42,7 +44,10 @@ impl Planner<'_> {
             {
                 let what = "its configuration changed; a volume is never replaced, move the data \
                             to a new one by hand";
-                self.note(resource, Standing::Notice(what.into()));
+                self.note(resource.clone(), Standing::Notice(what.into()));
+            }
+            if let Some(lost) = self.memory.lost.get(&volume.name) {
+                self.tell_loss(resource, lost);
             }
             return SupplyState::Present;
         }
@@ -59,15 +64,24 @@ impl Planner<'_> {
             return SupplyState::Blocked("the volume could not be created".into());
         }
         let op = Op::CreateVolume { key: volume.key.clone() };
-        // What an edit adds was never there.
-        let (applied, hashes) = (&self.memory.applied, &self.desired.hashes);
-        let had_it = |user: &str| applied.get(user).is_some_and(|h| hashes.get(user) == Some(h));
-        let Some(user) = users.iter().find(|user| had_it(user)) else {
+        let had_it = |user: &&&str| had_volumes(self.desired, &self.memory.applied, user);
+        let Some(user) = users.iter().find(had_it) else {
             return SupplyState::Coming(self.push(resource, op, Cause::Missing, vec![]));
         };
         let what = format!("was removed, and its data with it; {user} starts with an empty one");
         self.note(resource.clone(), Standing::Notice(what));
         SupplyState::Coming(self.push(resource, op, Cause::DeletedElsewhere, vec![]))
+    }
+
+    /// An empty volume looks well: what it lacks is said until somebody knows.
+    fn tell_loss(&mut self, resource: Resource, lost: &Lost) {
+        let what = format!(
+            "was removed, and its data with it; {} began with an empty one at {}: restore a \
+             backup, or run `homeostat apply` to go on with it",
+            lost.service, lost.at
+        );
+        self.report.lost.push(format!("{resource} {what}"));
+        self.note(resource, Standing::Notice(what));
     }
 
     fn volumes_of<'s>(
@@ -95,6 +109,27 @@ impl Planner<'_> {
             })
             .collect()
     }
+}
+
+/// Whether the volumes of a service were there: what an edit adds never was.
+fn had_volumes(desired: &Desired, applied: &BTreeMap<String, String>, service: &str) -> bool {
+    applied.get(service).is_some_and(|hash| desired.hashes.get(service) == Some(hash))
+}
+
+/// The services that mount a volume, by its key.
+pub fn volume_users<'p>(project: &'p Project, key: &str) -> impl Iterator<Item = &'p Service> {
+    let mounts = move |service: &&Service| volume_keys(service).any(|k| k == key);
+    project.services.values().filter(mounts)
+}
+
+/// The first service that loses its data when an empty volume is made under this key.
+pub fn loser<'p>(
+    desired: &'p Desired,
+    applied: &BTreeMap<String, String>,
+    key: &str,
+) -> Option<&'p str> {
+    let mut users = volume_users(&desired.project, key).map(|s| s.name.as_str());
+    users.find(|user| had_volumes(desired, applied, user))
 }
 
 /// Keys of the named volumes that a service mounts.

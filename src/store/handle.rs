@@ -1,15 +1,17 @@
 //! The journal's thread: async callers wait for their commit, the runtime never blocks.
 
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::events::EventQuery;
+use super::file::SetAside;
+use super::health::Health;
 use super::journal::{Journal, JournalError};
-use super::rows::{
-    Backoff, EventKind, EventRecord, Intent, IntentId, JobRun, NewEvent, Outcome, Recalled,
-};
+use super::rows::{Backoff, EventRecord, Intent, IntentId, JobRun, NewEvent, Outcome, Recalled};
+use crate::clock::Timestamp;
 use crate::observed::Slot;
 
 const WAITING_CALLS: usize = 256;
@@ -49,6 +51,7 @@ impl StoreError {
 #[derive(Debug, Clone)]
 pub struct Handle {
     calls: mpsc::Sender<Call>,
+    health: Arc<watch::Sender<Health>>,
 }
 
 /// The journal's thread. [`Keeper::join`] waits until every call was served and the file closed;
@@ -81,7 +84,7 @@ impl Handle {
                 }
             })
             .map_err(StoreError::Thread)?;
-        Ok((Self { calls }, Keeper { thread }))
+        Ok((Self { calls, health: Arc::default() }, Keeper { thread }))
     }
 
     /// Serves a journal on the runtime of the caller instead of a thread, for virtual time. Each
@@ -98,11 +101,11 @@ impl Handle {
                 call(&mut journal.lock().expect("no panic"));
             }
         });
-        Self { calls }
+        Self { calls, health: Arc::default() }
     }
 
-    /// Runs `work` on the journal's thread. A damaged database is set aside and rebuilt there;
-    /// the call that met the damage still fails.
+    /// Writes with `work` on the journal's thread. A damaged database is set aside and rebuilt
+    /// there; the call that met the damage still fails.
     ///
     /// # Errors
     /// What `work` said, or [`StoreError::Timeout`], [`StoreError::Closed`].
@@ -110,11 +113,46 @@ impl Handle {
         &self,
         work: impl FnOnce(&mut Journal) -> Result<T, JournalError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        let health = Arc::clone(&self.health);
+        let result = self
+            .serve(move |journal| {
+                let result = work(journal);
+                let (kept, now) = (journal.is_attached(), journal.clock.now().wall);
+                if let Some(event) = note(&health, |h| h.written(&result, kept, now)) {
+                    let told = journal.record_event(&event);
+                    note(&health, |h| match told {
+                        Ok(_) => {
+                            h.recovered();
+                            tracing::info!("the journal: {}", event.message);
+                            None
+                        }
+                        // A small write may find room where the next one doesn't.
+                        Err(error) => h.written::<()>(&Err(error), kept, now),
+                    });
+                }
+                result
+            })
+            .await;
+        if let Err(error @ StoreError::Timeout) = &result {
+            note(&self.health, |h| {
+                h.failed(error.reason(), error.to_string(), None);
+                None
+            });
+        }
+        result
+    }
+
+    /// Runs `work` on the journal's thread.
+    pub(super) async fn serve<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Journal) -> Result<T, JournalError> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
+        let health = Arc::clone(&self.health);
         let call: Call = Box::new(move |journal| {
             let result = work(journal);
             if let Err(JournalError::Corrupt { reason }) = &result {
-                start_anew(journal, reason.clone());
+                start_anew(journal, &health, reason.clone());
             }
             let _ = reply.send(result);
         });
@@ -123,6 +161,29 @@ impl Handle {
             answer.await.map_err(|_| StoreError::Closed)?.map_err(StoreError::Journal)
         };
         tokio::time::timeout(DEADLINE, round_trip).await.unwrap_or(Err(StoreError::Timeout))
+    }
+
+    /// How the journal stands, and each change of that; [`Health::lost`] alone is no change.
+    pub fn health(&self) -> watch::Receiver<Health> {
+        self.health.subscribe()
+    }
+
+    /// Says that the file was damaged when it was opened.
+    pub async fn tell_rebuilt(&self, aside: &SetAside) {
+        let event = note(&self.health, |h| Some(h.began_anew(aside)));
+        if let Some(event) = event
+            && let Err(error) = self.record_event(event).await
+        {
+            tracing::error!(%error, "can't journal that the journal was rebuilt");
+        }
+    }
+
+    /// Says that the file can't be opened for want of room, and that the journal lives in memory.
+    pub fn tell_no_room(&self, error: &JournalError, now: Timestamp) {
+        note(&self.health, |h| {
+            h.failed(error.reason(), error.to_string(), Some(now));
+            None
+        });
     }
 
     /// See [`Journal::begin`].
@@ -147,7 +208,7 @@ impl Handle {
     /// As there.
     pub async fn load_memory(&self, engine: &str, project: &str) -> Result<Recalled, StoreError> {
         let (engine, project) = (engine.to_owned(), project.to_owned());
-        self.call(move |journal| journal.load_memory(&engine, &project)).await
+        self.serve(move |journal| journal.load_memory(&engine, &project)).await
     }
 
     /// See [`Journal::set_backoff`].
@@ -232,26 +293,39 @@ impl Handle {
     /// # Errors
     /// As there.
     pub async fn events(&self, query: EventQuery) -> Result<Vec<EventRecord>, StoreError> {
-        self.call(move |journal| journal.events(&query)).await
+        self.serve(move |journal| journal.events(&query)).await
     }
 }
 
-fn start_anew(journal: &mut Journal, reason: String) {
+/// Changes the health; wakes who watches it if there is something new to show.
+fn note(
+    health: &watch::Sender<Health>,
+    change: impl FnOnce(&mut Health) -> Option<NewEvent>,
+) -> Option<NewEvent> {
+    let mut event = None;
+    health.send_if_modified(|health| {
+        let before = (health.failing.clone(), health.rebuilt.clone());
+        event = change(health);
+        before != (health.failing.clone(), health.rebuilt.clone())
+    });
+    event
+}
+
+fn start_anew(journal: &mut Journal, health: &watch::Sender<Health>, reason: String) {
     match journal.rebuild(reason) {
         Ok(Some(aside)) => {
-            let message = format!("damaged: {}; kept as {}", aside.reason, aside.kept_as.display());
-            tracing::warn!("the journal was {message}");
-            let event = NewEvent {
-                engine: String::new(),
-                project: String::new(),
-                kind: EventKind::Warning,
-                reason: "JournalRebuilt".into(),
-                object: "journal".into(),
-                message,
-            };
-            let _ = journal.record_event(&event);
+            let event = note(health, |h| Some(h.began_anew(&aside)));
+            if let Some(event) = event {
+                tracing::warn!("the journal was {}", event.message);
+                let _ = journal.record_event(&event);
+            }
         }
-        Ok(None) => {}
+        Ok(None) => {
+            note(health, |h| {
+                h.lost += 1;
+                None
+            });
+        }
         Err(error) => tracing::error!(%error, "the damaged journal could not be rebuilt"),
     }
 }

@@ -91,6 +91,11 @@ impl JournalError {
 impl From<rusqlite::Error> for JournalError {
     fn from(error: rusqlite::Error) -> Self {
         let Some(code) = error.sqlite_error_code() else { return Self::Sql(error) };
+        // No room for the index of the write-ahead log.
+        let extended = error.sqlite_error().map(|e| e.extended_code);
+        if extended == Some(rusqlite::ffi::SQLITE_IOERR_SHMSIZE) {
+            return Self::DiskFull;
+        }
         match code {
             ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => {
                 Self::Corrupt { reason: error.to_string() }
@@ -110,7 +115,9 @@ impl From<rusqlite::Error> for JournalError {
 pub struct Journal {
     pub(super) db: Connection,
     pub(super) clock: Arc<dyn Clock>,
-    path: Option<PathBuf>,
+    pub(super) path: Option<PathBuf>,
+    /// The file couldn't be opened for want of room: what is written lives in memory.
+    pub(super) detached: bool,
     writes: u32,
 }
 
@@ -138,7 +145,7 @@ impl Journal {
             }
             other => (other?, None),
         };
-        Ok((Self { db, clock, path: Some(path.to_owned()), writes: 0 }, aside))
+        Ok((Self { db, clock, path: Some(path.to_owned()), detached: false, writes: 0 }, aside))
     }
 
     /// A journal that forgets everything at the end: for when the state folder can't be used.
@@ -147,7 +154,7 @@ impl Journal {
     /// SQLite can't allocate.
     pub fn in_memory(clock: Arc<dyn Clock>) -> Result<Self, JournalError> {
         let db = schema::prepare(Connection::open_in_memory()?, Path::new(":memory:"))?;
-        Ok(Self { db, clock, path: None, writes: 0 })
+        Ok(Self { db, clock, path: None, detached: false, writes: 0 })
     }
 
     /// Sets the file aside after a [`JournalError::Corrupt`] and starts an empty one.
@@ -156,8 +163,8 @@ impl Journal {
     /// As [`Self::open`].
     pub fn rebuild(&mut self, reason: String) -> Result<Option<SetAside>, JournalError> {
         let mut other = Self::in_memory(Arc::clone(&self.clock))?;
-        let Some(path) = self.path.clone() else {
-            *self = other;
+        let Some(path) = self.path.clone().filter(|_| !self.detached) else {
+            std::mem::swap(&mut self.db, &mut other.db);
             return Ok(None);
         };
         // The old connection closes before its file moves.
@@ -285,6 +292,7 @@ impl Journal {
         recalled.unfinished.retain(|u| u.intent.project == project);
         recalled.made = self.made(engine, project)?;
         recalled.applied = self.applied(engine, project)?;
+        recalled.lost = self.lost_volumes(engine, project)?;
         let mut rows = self.db.prepare_cached(
             "SELECT service, number, failures, next, last_ready FROM backoff
              WHERE engine = ?1 AND project = ?2",
@@ -394,7 +402,7 @@ impl Journal {
     /// Nothing was forgotten.
     pub fn forget_project(&mut self, engine: &str, project: &str) -> Result<(), JournalError> {
         let tx = self.db.transaction()?;
-        for table in ["backoff", "jobs", "generations", "applied"] {
+        for table in ["backoff", "jobs", "generations", "applied", "lost_volumes"] {
             let sql = format!("DELETE FROM {table} WHERE engine = ?1 AND project = ?2");
             tx.execute(&sql, params![engine, project])?;
         }

@@ -7,7 +7,9 @@
 pub mod events;
 mod file;
 mod handle;
+mod health;
 pub mod journal;
+mod remember;
 pub mod rows;
 mod schema;
 mod sources;
@@ -16,9 +18,10 @@ pub mod state_dir;
 pub use events::EventQuery;
 pub use file::SetAside;
 pub use handle::{Handle, Keeper, StoreError};
+pub use health::{Failing, Health};
 pub use journal::{Journal, JournalError};
 pub use rows::{
-    Backoff, Completion, EventKind, EventRecord, Generation, Intent, IntentId, JobRun, NewEvent,
-    Outcome, Recalled, Unfinished,
+    Backoff, Completion, EventKind, EventRecord, Generation, Intent, IntentId, JobRun, LostVolume,
+    NewEvent, Outcome, Recalled, Unfinished,
 };
 pub use state_dir::{StateDir, StateDirError, StateLock, default_state_dir, restrict_umask};

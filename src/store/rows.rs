@@ -155,6 +155,8 @@ pub struct Recalled {
     pub applied: BTreeMap<String, String>,
     /// IDs of the containers that were made for the project, as far back as the journal goes.
     pub made: BTreeSet<String>,
+    /// Volumes that were removed with their data, and whose loss nobody has taken note of yet.
+    pub lost: BTreeMap<String, LostVolume>,
 }
 
 /// Kubernetes' two types of event.
@@ -206,4 +208,13 @@ pub struct EventRecord {
     pub count: u64,
     /// What happened.
     pub event: NewEvent,
+}
+
+/// A volume that somebody removed while a service still used it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LostVolume {
+    /// The service, or the first of several.
+    pub service: String,
+    /// When an empty one took its place.
+    pub at: Timestamp,
 }

@@ -144,7 +144,7 @@ impl Handle {
     /// As there.
     pub async fn source(&self, stack: &str) -> Result<Option<(u64, String)>, StoreError> {
         let stack = stack.to_owned();
-        self.call(move |journal| journal.source(&stack)).await
+        self.serve(move |journal| journal.source(&stack)).await
     }
 
     /// See [`Journal::set_source`].

@@ -11,6 +11,7 @@ use super::{ms, sleep};
 use crate::engine::sim::SimEngine;
 use crate::execute::{Recorder, StepResult};
 use crate::observed::Slot;
+use crate::plan::memory::Lost;
 use crate::plan::{Op, Plan, Resource, Step, Target};
 
 /// Volumes that hold no data.
@@ -31,6 +32,7 @@ struct Book {
     open: Vec<Intent>,
     all: Vec<String>,
     applied: Vec<(String, String)>,
+    losses: Vec<(String, bool)>,
     faults: Vec<String>,
 }
 
@@ -59,6 +61,11 @@ impl Announced {
     /// Slots with the hashes that were written down as applied, in order.
     pub fn applied(&self) -> Vec<(String, String)> {
         self.book().applied.clone()
+    }
+
+    /// Volumes whose loss was written down (`true`) or struck out, in order.
+    pub fn losses(&self) -> Vec<(String, bool)> {
+        self.book().losses.clone()
     }
 
     fn called(&self, call: &str, about: &str) {
@@ -115,6 +122,10 @@ impl Recorder for Announced {
 
     fn applied(&self, slot: &Slot, hash: &str) {
         self.book().applied.push((format!("{}/{slot}", slot.project), hash.to_owned()));
+    }
+
+    fn lost(&self, volume: &str, lost: Option<&Lost>) {
+        self.book().losses.push((volume.to_owned(), lost.is_some()));
     }
 }
 

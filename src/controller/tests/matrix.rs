@@ -3,12 +3,14 @@
 mod containers;
 mod endpoint;
 mod files;
+mod journal;
 mod networks;
 mod operators;
 mod others;
 mod probes;
 mod replacements;
 mod supplies;
+mod unreachable;
 
 use serde_json::json;
 

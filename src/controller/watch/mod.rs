@@ -58,7 +58,7 @@ impl From<&SourceStatus> for SourceView {
             error: status.error.as_ref().map(ToString::to_string).unwrap_or_default(),
             gone: status.source_gone,
             fingerprint: status.fingerprint.clone().unwrap_or_default(),
-            conflict: String::new(),
+            ..Self::default()
         }
     }
 }

@@ -33,6 +33,15 @@ impl Worker {
             }
         }
         self.memory.insisted.add(asked(project, scope));
+        // Whoever wants the stack as it is now has seen what it lacks.
+        let recorder = &self.parts.recorder;
+        self.memory.lost.retain(|volume, _| {
+            let known = concerns(project, scope, &Resource::Volume(volume.clone()));
+            if known {
+                recorder.lost(volume, None);
+            }
+            !known
+        });
         self.memory
             .pulled
             .retain(|image| !concerns(project, scope, &Resource::Image(image.clone())));

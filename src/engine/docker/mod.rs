@@ -217,12 +217,7 @@ impl Docker {
         if needed <= self.tier {
             return Ok(());
         }
-        let tier = match self.tier {
-            Tier::Observe => "observe",
-            Tier::Heal => "heal",
-            Tier::Reconcile => "reconcile",
-        };
-        Err(Fault::TierForbids { call: call.into(), tier: tier.into() })
+        Err(Fault::TierForbids { call: call.into(), tier: self.tier.to_string() })
     }
 }
 
@@ -254,6 +249,10 @@ fn is_podman(headers: &HeaderMap) -> bool {
 impl Engine for Docker {
     fn endpoint(&self) -> String {
         self.transport.endpoint().to_string()
+    }
+
+    fn tier(&self) -> Tier {
+        self.tier
     }
 
     /// Negotiates the version anew, with no extra call: called first, or first among calls that

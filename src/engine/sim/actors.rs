@@ -70,6 +70,11 @@ impl SimEngine {
         });
     }
 
+    /// Says that no container's address can be reached from here, as with rootless Docker.
+    pub fn hide_addresses(&self) {
+        self.core.write(|w| w.info.capabilities.addresses_reachable = false);
+    }
+
     /// Tells of every write and pull that comes through the trait, by its call and the name or ID
     /// that it names, before anything comes of it.
     pub fn witness(&self, witness: impl Fn(&str, &str) + Send + Sync + 'static) {

@@ -2,6 +2,7 @@
 //!
 //! Each stack has a project name of its own and removes everything of it when dropped.
 
+pub mod engine;
 pub mod plans;
 pub mod scene;
 

@@ -76,13 +76,8 @@ impl Operator {
                 recall::memory(&store, &id, &wanted, &*sim.clock()).await
             } => memory,
         };
-        let recorder = JournalRecorder {
-            journal: store,
-            metrics: Arc::new(Metrics::new().expect("a registry")),
-            engine: "SIMU:LATE".into(),
-            project: "p".into(),
-            boot_id: "boot".into(),
-        };
+        let metrics = Arc::new(Metrics::new().expect("a registry"));
+        let recorder = JournalRecorder::new(store, metrics, "SIMU:LATE", "p");
         let (goal, goals) = watch::channel(Some(wanted));
         let (worker, tap) = Worker::new(Parts {
             engine,

@@ -1,6 +1,8 @@
 //! Rows 27, 28 and 30: volumes, ports and images that are gone or taken.
 
 use super::*;
+use crate::api::status::ConditionStatus;
+use crate::controller::worker::Wish;
 use crate::engine::sim::Remote;
 
 const DB: &str = "
@@ -54,6 +56,53 @@ async fn row_27_a_removed_volume_is_no_silent_empty_database() {
     let made = at("volume p_data: create (deleted by someone else)");
     assert!(made < at("service db/1: create p-db-1 (deleted by someone else)"), "{all:#?}");
     scene.stays_idle(secs(3600)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn row_27_the_loss_stays_told_until_it_is_old_news() {
+    let scene = Scene::new(1, DB);
+    scene.settle(secs(20)).await;
+    scene.while_away(lose_the_data(&scene)).await;
+    scene.settle(secs(20)).await;
+    let told = || {
+        let stack = scene.told().stacks.remove(0);
+        let found = stack.conditions.into_iter().find(|c| c.kind == "DataLost");
+        found.expect("always said")
+    };
+    for _ in 0..9 {
+        let lost = told();
+        assert_eq!((lost.status, lost.reason.as_str()), (ConditionStatus::True, "VolumeRemoved"));
+        assert!(lost.message.starts_with("volume p_data was removed, and its data with it; db"));
+        scene.says("volume p_data", "run `homeostat apply` to go on with it");
+        assert!(!scene.told().stacks[0].message.is_empty(), "in the list of stacks, too");
+        sleep(secs(60)).await;
+    }
+    // Its service fails for a moment: it isn't well yet.
+    scene.sim.kill("p-db-1", 9).expect("dies");
+    sleep(secs(540)).await;
+    assert_eq!(told().status, ConditionStatus::True);
+    sleep(secs(120)).await;
+    assert_eq!(told().status, ConditionStatus::False);
+    assert_eq!(scene.announced.losses(), [("p_data".to_owned(), true), ("p_data".into(), false)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn row_27_a_person_who_applies_has_taken_note_of_the_loss() {
+    let scene = Scene::new(1, DB);
+    scene.settle(secs(20)).await;
+    scene.while_away(lose_the_data(&scene)).await;
+    scene.settle(secs(20)).await;
+    let lost = || scene.view().report.lost.len();
+    let apply = |service: &str| {
+        let scope = Scope { services: [service.to_owned()].into() };
+        scene.tap.wishes.try_send(Wish::Afresh(scope)).expect("there is room");
+    };
+    apply("web");
+    sleep(secs(1)).await;
+    assert_eq!(lost(), 1, "another service's apply says nothing of it");
+    apply("db");
+    sleep(secs(1)).await;
+    assert_eq!(lost(), 0);
 }
 
 #[tokio::test(start_paused = true)]
