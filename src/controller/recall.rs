@@ -42,6 +42,8 @@ pub async fn memory(journal: &Handle, engine: &str, goal: &Goal, clock: &dyn Clo
         memory.jobs.insert(slot.service, (job.config_hash, job.image_id));
     }
     memory.applied = recalled.applied;
+    memory.updates = recalled.updates;
+    memory.pins = recalled.pins;
     memory.owned.extend(recalled.made.into_iter().map(ContainerId));
     for open in recalled.unfinished {
         match asked_for(&mut memory, &open, now) {

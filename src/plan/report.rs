@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::step::Resource;
+use super::update::Stage;
 use crate::clock::Mono;
 use crate::engine::ContainerId;
 use crate::observed::Slot;
@@ -20,6 +21,8 @@ pub struct Report {
     pub slots: BTreeMap<Slot, SlotReport>,
     /// Calls (method and path without IDs) that are needed and that the engine refuses (403).
     pub refused: BTreeSet<String>,
+    /// How far the updates are, by slot.
+    pub updates: BTreeMap<Slot, Stage>,
     /// Plan again no later than this, even if nothing happens.
     pub wake: Option<Mono>,
 }

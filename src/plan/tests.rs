@@ -10,6 +10,7 @@ mod property;
 mod replace;
 mod restart;
 mod supply;
+mod update;
 
 /// Deciding has no effect and asks nobody: no runtime, no log, no clock, no engine call.
 #[test]

@@ -110,7 +110,7 @@ impl From<rusqlite::Error> for JournalError {
 pub struct Journal {
     pub(super) db: Connection,
     pub(super) clock: Arc<dyn Clock>,
-    path: Option<PathBuf>,
+    pub(super) path: Option<PathBuf>,
     writes: u32,
 }
 
@@ -285,6 +285,11 @@ impl Journal {
         recalled.unfinished.retain(|u| u.intent.project == project);
         recalled.made = self.made(engine, project)?;
         recalled.applied = self.applied(engine, project)?;
+        if let Err(error) = self.clear_bodies() {
+            tracing::warn!(%error, "what no update keeps any more could not be removed");
+        }
+        recalled.updates = self.updates(engine, project)?;
+        recalled.pins = self.pins(engine, project)?;
         let mut rows = self.db.prepare_cached(
             "SELECT service, number, failures, next, last_ready FROM backoff
              WHERE engine = ?1 AND project = ?2",
@@ -387,14 +392,14 @@ impl Journal {
         Ok(())
     }
 
-    /// Forgets backoff, jobs, hashes and generation of a project that was deleted. Intents and events
+    /// Forgets backoff, jobs, hashes, updates and generation of a project that was deleted. Intents and events
     /// stay until they age out.
     ///
     /// # Errors
     /// Nothing was forgotten.
     pub fn forget_project(&mut self, engine: &str, project: &str) -> Result<(), JournalError> {
         let tx = self.db.transaction()?;
-        for table in ["backoff", "jobs", "generations", "applied"] {
+        for table in ["backoff", "jobs", "generations", "applied", "updates", "pins"] {
             let sql = format!("DELETE FROM {table} WHERE engine = ?1 AND project = ?2");
             tx.execute(&sql, params![engine, project])?;
         }

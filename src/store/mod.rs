@@ -8,10 +8,12 @@ pub mod events;
 mod file;
 mod handle;
 pub mod journal;
+mod kept;
 pub mod rows;
 mod schema;
 mod sources;
 pub mod state_dir;
+mod updates;
 
 pub use events::EventQuery;
 pub use file::SetAside;
