@@ -215,7 +215,7 @@ async fn walk(
         let (id, result) = match item {
             News::Started(id) => (id, None),
             News::Finished(id, result) => (id, Some(result)),
-            News::Pulling(..) => continue,
+            News::Pulling(..) | News::Kept(_) => continue,
         };
         let Some(step) = plan.step(id) else { continue };
         let (doing, finished) = words(step.op.action());

@@ -79,7 +79,7 @@ fn doubtful(
         Op::CreateVolume { .. } => dirty.volumes = true,
         Op::Pull { .. } => dirty.images = true,
         // Whether it exists is only in the list.
-        Op::Create { .. } => dirty.list = unsure,
+        Op::Create { .. } | Op::Recreate { .. } => dirty.list = unsure,
         _ => {}
     }
     // A container that can't be attached or started may point at a network that is gone.
@@ -116,7 +116,7 @@ pub fn learn(
             true
         }
         StepResult::Unknown(fault) => {
-            if let Op::Create { slot, name, .. } = &step.op {
+            if let Op::Create { slot, name, .. } | Op::Recreate { slot, name, .. } = &step.op {
                 memory.unanswered.entry(slot.clone()).or_default().insert(name.clone());
             }
             let reason = fault.reason().to_owned();
@@ -173,6 +173,16 @@ fn done(
                 recovery::attempted(backoff, now.mono, jitter);
             }
             replaces.is_some()
+        }
+        Op::Recreate { slot, .. } => {
+            let made = id.map(|id| ContainerId(id.to_owned()));
+            memory.owned.extend(made.clone());
+            memory.unanswered.remove(slot);
+            // It stands for the one that is gone.
+            if let (Some(update), Some(made)) = (memory.updates.get_mut(slot), made) {
+                update.kept = made;
+            }
+            false
         }
         Op::Pull { reference, .. } => {
             memory.pulled.insert(reference.clone());

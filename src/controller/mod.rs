@@ -21,6 +21,7 @@ pub mod recall;
 pub mod recording;
 pub mod session;
 pub mod snapshot;
+pub mod updates;
 pub mod verdict;
 pub mod watch;
 pub mod worker;

@@ -42,6 +42,8 @@ pub async fn memory(journal: &Handle, engine: &str, goal: &Goal, clock: &dyn Clo
         memory.jobs.insert(slot.service, (job.config_hash, job.image_id));
     }
     memory.applied = recalled.applied;
+    memory.updates = recalled.updates;
+    memory.pins = recalled.pins;
     memory.owned.extend(recalled.made.into_iter().map(ContainerId));
     for (volume, LostVolume { service, at }) in recalled.lost {
         memory.lost.insert(volume, Lost { service, at, ready_since: None });
@@ -75,6 +77,8 @@ pub fn rows(memory: &Memory, project: &str, now: Now) -> Recalled {
     };
     known.jobs = memory.jobs.iter().map(job).collect();
     known.lost = memory.lost.iter().map(|(v, lost)| (v.clone(), loss(lost))).collect();
+    known.updates.clone_from(&memory.updates);
+    known.pins.clone_from(&memory.pins);
     known
 }
 

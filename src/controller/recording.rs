@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use serde_json::{Map, Value};
 
 use super::recall;
 use crate::clock::{Mono, Now};
@@ -16,8 +17,12 @@ use crate::execute::{Recorder, Skip, StepResult};
 use crate::metrics::Metrics;
 use crate::observed::Slot;
 use crate::plan::memory::{Backoff, Lost};
+use crate::plan::update::{Pin, Update};
 use crate::plan::{Cause, Memory, Op, Plan, Resource, Step};
-use crate::store::{Completion, EventKind, Handle, Intent, IntentId, JobRun, NewEvent, Outcome};
+use crate::sensitive::Sensitive;
+use crate::store::{
+    Completion, EventKind, Handle, Intent, IntentId, JobRun, NewEvent, Outcome, StoreError,
+};
 
 /// Pause between two attempts to write down what is missing.
 const AGAIN: Duration = Duration::from_secs(10);
@@ -84,6 +89,21 @@ impl JournalRecorder {
             container: step.op.container().map(|id| id.0.clone()).unwrap_or_default(),
             boot_id: self.boot_id.clone(),
         }
+    }
+
+    /// Writes without waiting; a failure is counted and said.
+    fn write(
+        &self,
+        what: &'static str,
+        work: impl Future<Output = Result<(), StoreError>> + Send + 'static,
+    ) {
+        let metrics = Arc::clone(&self.metrics);
+        tokio::spawn(async move {
+            if let Err(error) = work.await {
+                metrics.journal_failed();
+                tracing::error!(%error, "can't journal {what}; going on without");
+            }
+        });
     }
 
     fn failed(&self, what: &str, error: &dyn std::error::Error) {
@@ -171,6 +191,69 @@ impl Recorder for JournalRecorder {
                 tracing::error!(%error, "can't journal what came of a create; going on without");
             }
         });
+    }
+
+    fn update(&self, slot: &Slot, update: Option<&Update>) {
+        let (journal, engine) = (self.journal.clone(), self.engine.clone());
+        let (slot, update) = (slot.clone(), update.cloned());
+        self.write("an update", async move { journal.set_update(&engine, slot, update).await });
+    }
+
+    fn pin(&self, project: &str, service: &str, pin: Option<&Pin>) {
+        let (journal, engine) = (self.journal.clone(), self.engine.clone());
+        let (project, service, pin) = (project.to_owned(), service.to_owned(), pin.cloned());
+        self.write("a failed update", async move {
+            journal.set_pin(&engine, &project, &service, pin).await
+        });
+    }
+
+    fn tell(&self, warning: bool, reason: &'static str, object: &Resource, message: &str) {
+        let event = NewEvent {
+            engine: self.engine.clone(),
+            project: self.project.clone(),
+            kind: if warning { EventKind::Warning } else { EventKind::Normal },
+            reason: reason.into(),
+            object: object.to_string(),
+            message: message.into(),
+        };
+        let journal = self.journal.clone();
+        self.write("an event", async move { journal.record_event(event).await.map(drop) });
+    }
+
+    fn keep_body<'a>(
+        &'a self,
+        id: &'a ContainerId,
+        body: Sensitive<Map<String, Value>>,
+    ) -> BoxFuture<'a, bool> {
+        async move {
+            match self.journal.keep_body(id.clone(), body).await {
+                Ok(kept) => kept,
+                Err(error) => {
+                    self.failed("what a container is made of", &error);
+                    false
+                }
+            }
+        }
+        .boxed()
+    }
+
+    fn kept_body<'a>(
+        &'a self,
+        id: &'a ContainerId,
+    ) -> BoxFuture<'a, Option<Sensitive<Map<String, Value>>>> {
+        async move {
+            let body = self.journal.kept_body(id.clone()).await;
+            body.unwrap_or_else(|error| {
+                self.failed("what a container was made of", &error);
+                None
+            })
+        }
+        .boxed()
+    }
+
+    fn release_body(&self, id: &ContainerId) {
+        let (journal, id) = (self.journal.clone(), id.clone());
+        self.write("the end of an update", async move { journal.release_body(id).await });
     }
 
     fn job(&self, slot: &Slot, hash: &str, image: &str, now: Now) {
@@ -267,7 +350,10 @@ fn outcome(result: &StepResult) -> Outcome {
 fn reason(step: &Step, result: &StepResult) -> String {
     let done = match &step.op {
         Op::CreateVolume { .. } if is_loss(step) => "DataLost",
-        Op::CreateNetwork { .. } | Op::CreateVolume { .. } | Op::Create { .. } => "Created",
+        Op::CreateNetwork { .. }
+        | Op::CreateVolume { .. }
+        | Op::Create { .. }
+        | Op::Recreate { .. } => "Created",
         Op::RemoveNetwork { .. } | Op::Remove { .. } => "Removed",
         Op::Connect { .. } => "Connected",
         Op::Disconnect { .. } => "Disconnected",

@@ -11,6 +11,7 @@
 mod afresh;
 mod look;
 mod progress;
+mod rollout;
 mod wish;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,6 +29,7 @@ use super::meter::Meter;
 use super::observer::{Handle, Link, Snapshot};
 use super::own::Own;
 use super::snapshot::Dirty;
+use super::updates;
 use crate::clock::{Clock, Mono, Now};
 use crate::desired::Desired;
 use crate::engine::{ContainerId, DynEngine};
@@ -263,8 +265,11 @@ impl Worker {
         for (slot, hash, image) in &lessons.jobs {
             self.parts.recorder.job(slot, hash, image, begun);
         }
+        let updates = updates::observe(&mut self.memory, &goal.desired, &observed, &report);
+        self.write_down(&goal.desired, &updates);
         // Whoever was forgiven in this turn may be tried at once, and what is ours be finished.
-        let again = !lessons.forgiven.is_empty() || !lessons.found.is_empty();
+        let again =
+            !lessons.forgiven.is_empty() || !lessons.found.is_empty() || !updates.is_empty();
         let again = again.then_some(begun.mono);
         for (slot, hash) in &lessons.applied {
             self.parts.recorder.applied(slot, hash);
@@ -354,6 +359,8 @@ impl Worker {
             self.parts.metrics.reconciled("error", Duration::ZERO);
             return;
         }
+        let updates = updates::begin(&mut self.memory, plan, observed);
+        self.write_down(&goal.desired, &updates);
         let underway = Underway::begin(plan, &mut self.memory);
         let number = self.next_run;
         self.next_run += 1;
@@ -422,11 +429,18 @@ impl Worker {
                     announce(&self.progress, step, Phase::Pulling(p.status, p.current, p.total));
                 }
             }
+            News::Kept(id) => {
+                let plan = Arc::clone(&run.plan);
+                if let Some(Op::Create { slot, .. }) = plan.step(id).map(|step| &step.op) {
+                    self.can_be_made_again(slot);
+                }
+            }
             News::Finished(id, result) => {
                 let (plan, desired) = (Arc::clone(&run.plan), Arc::clone(&run.desired));
                 let Some(step) = plan.step(id) else { return };
                 if let StepResult::Done(reply) = &result
-                    && let (Op::Create { .. }, Some(made)) = (&step.op, &reply.id)
+                    && let (Op::Create { .. } | Op::Recreate { .. }, Some(made)) =
+                        (&step.op, &reply.id)
                 {
                     run.created.insert(id, ContainerId(made.clone()));
                 }

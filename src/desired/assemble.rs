@@ -9,11 +9,14 @@ use sha2::{Digest, Sha256};
 
 use super::diagnostics::Diagnostics;
 use super::files::ResourceFile;
-use super::{Desired, OrderError, OrphanPolicy, Policy, ReadinessPolicy, ServiceTraits, host_path};
+use super::{
+    Desired, OrderError, OrphanPolicy, Policy, ReadinessPolicy, RollbackPolicy, ServiceTraits,
+    host_path,
+};
 use crate::api::diagnostic::{Diagnostic, did_you_mean};
 use crate::api::document::{Document, Value as Node};
 use crate::api::stack::{
-    ImagePull, Orphans, Paused, PolicySpec, Readiness, ServiceSpec, Stack, StackSpec,
+    ImagePull, Orphans, Paused, PolicySpec, Readiness, Rollback, ServiceSpec, Stack, StackSpec,
 };
 use crate::compose::types::{Condition, Project, PullPolicy};
 use crate::controller::worker::Goal;
@@ -165,11 +168,9 @@ fn unsupported(spec: &StackSpec, written: Written<'_>, warnings: &mut Vec<Diagno
         warnings.push(written.at(&place, message).warning());
     };
     let policy = &spec.policy;
-    for (key, set) in [
-        ("manualStop", policy.manual_stop.is_some()),
-        ("rollback", policy.rollback.is_some()),
-        ("minHealthy", policy.min_healthy.is_some()),
-    ] {
+    for (key, set) in
+        [("manualStop", policy.manual_stop.is_some()), ("minHealthy", policy.min_healthy.is_some())]
+    {
         if set {
             warn(&["policy", key]);
         }
@@ -269,6 +270,11 @@ fn policy(spec: &PolicySpec) -> Policy {
         orphans: match spec.orphans {
             None | Some(Orphans::Warn) => OrphanPolicy::Warn,
             Some(Orphans::Remove) => OrphanPolicy::Remove,
+        },
+        rollback: match spec.rollback {
+            None | Some(Rollback::Stateless) => RollbackPolicy::Stateless,
+            Some(Rollback::Always) => RollbackPolicy::Always,
+            Some(Rollback::Never) => RollbackPolicy::Never,
         },
         unpause: spec.paused == Some(Paused::Unpause),
     }

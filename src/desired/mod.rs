@@ -81,6 +81,18 @@ pub enum OrphanPolicy {
     Remove,
 }
 
+/// Which updates that failed go back by themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RollbackPolicy {
+    /// Those that can't have rewritten data.
+    #[default]
+    Stateless,
+    /// All.
+    Always,
+    /// None.
+    Never,
+}
+
 /// Policies of a stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Policy {
@@ -88,6 +100,8 @@ pub struct Policy {
     pub readiness: ReadinessPolicy,
     /// Orphans.
     pub orphans: OrphanPolicy,
+    /// Updates that failed.
+    pub rollback: RollbackPolicy,
     /// Unpause what somebody paused.
     pub unpause: bool,
 }

@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
+use serde_json::{Map, Value};
 
 pub use fault::Fault;
 pub use types::{
@@ -27,6 +28,7 @@ pub use types::{
 };
 
 use crate::observed::Container;
+use crate::sensitive::Sensitive;
 
 /// What homeostat may do to the engine. Chosen at start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -76,6 +78,12 @@ pub trait Engine: Send + Sync + 'static {
     fn images(&self) -> BoxFuture<'_, Result<Vec<ImageSummary>, Fault>>;
     /// One container in full.
     fn inspect(&self, id: &ContainerId) -> BoxFuture<'_, Result<Container, Fault>>;
+    /// The body of the create call that would make a container again as it is. It holds the
+    /// environment.
+    fn create_body(
+        &self,
+        id: &ContainerId,
+    ) -> BoxFuture<'_, Result<Sensitive<Map<String, Value>>, Fault>>;
     /// One network in full (its IPAM and members).
     fn inspect_network(&self, id: &str) -> BoxFuture<'_, Result<NetworkSummary, Fault>>;
     /// The engine's event stream from now on. Bad lines come as [`StreamItem::Skipped`]; the

@@ -46,6 +46,9 @@ pub enum CommandError {
     /// The image vanished after the plan was made.
     #[error("image {0} isn't there any more")]
     ImageGone(String),
+    /// Nobody knows any more what a container was made of.
+    #[error("what container {0} was made of isn't known any more")]
+    BodyGone(ContainerId),
     /// The service can't be expressed for this engine.
     #[error("{0}")]
     Translate(String),
@@ -60,6 +63,7 @@ impl CommandError {
         match self {
             Self::Inconsistent(_) => "PlanInconsistent",
             Self::ImageGone(_) => "ImageGone",
+            Self::BodyGone(_) => "RollbackBodyGone",
             Self::Translate(_) => "NotTranslatable",
             Self::Engine(fault) => fault.reason(),
         }
@@ -100,8 +104,13 @@ pub async fn build(context: &Context, step: &Step, made: &Made) -> Result<Comman
             container: container.clone(),
             force: true,
         },
-        Op::Create { slot, name, replaces, parents, twins } => {
+        Op::Create { slot, name, replaces, parents, twins, keeps: _ } => {
             create(context, slot, name, replaces.as_ref(), parents, twins, made).await?
+        }
+        Op::Recreate { slot: _, name, lost, body } => {
+            let body = context.recorder.kept_body(body).await;
+            let body = body.ok_or_else(|| CommandError::BodyGone(lost.clone()))?;
+            Write::CreateContainer { name: name.clone(), platform: None, body }
         }
         Op::Start { container } => Write::StartContainer { id: target(container, made)? },
         Op::Stop { container } => {

@@ -10,8 +10,9 @@ pub mod lease;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -20,7 +21,9 @@ use crate::desired::Desired;
 use crate::engine::{ContainerId, DynEngine, Fault, PullProgress, WriteReply};
 use crate::observed::{Observed, Slot};
 use crate::plan::memory::{Backoff, Lost};
-use crate::plan::{Memory, Op, Plan, Step, StepId, Target};
+use crate::plan::update::{Pin, Update};
+use crate::plan::{Memory, Op, Plan, Resource, Step, StepId, Target};
+use crate::sensitive::Sensitive;
 
 pub use command::CommandError;
 use command::{Command, Made};
@@ -44,6 +47,29 @@ pub trait Recorder: Send + Sync + 'static {
     /// A container whose making was asked for in this slot and never answered turned up under this
     /// name with this ID; `None`: none that was asked for before will. Doesn't wait.
     fn answered(&self, _slot: &Slot, _found: Option<(&str, &ContainerId)>) {}
+    /// How far the update of a slot is; `None` when it is over. Doesn't wait.
+    fn update(&self, _slot: &Slot, _update: Option<&Update>) {}
+    /// Why the update of a service failed; `None` when that counts no more. Doesn't wait.
+    fn pin(&self, _project: &str, _service: &str, _pin: Option<&Pin>) {}
+    /// What a person should hear. Doesn't wait.
+    fn tell(&self, _warning: bool, _reason: &'static str, _object: &Resource, _message: &str) {}
+    /// What a container is made of, before it may be lost. Returns whether that is written down.
+    fn keep_body<'a>(
+        &'a self,
+        _id: &'a ContainerId,
+        _body: Sensitive<Map<String, Value>>,
+    ) -> BoxFuture<'a, bool> {
+        async { false }.boxed()
+    }
+    /// What a container that was kept was made of; `None` if nobody knows.
+    fn kept_body<'a>(
+        &'a self,
+        _id: &'a ContainerId,
+    ) -> BoxFuture<'a, Option<Sensitive<Map<String, Value>>>> {
+        async { None }.boxed()
+    }
+    /// A container is kept no longer. Doesn't wait.
+    fn release_body(&self, _id: &ContainerId) {}
     /// A job ended well with this configuration hash and image ID. Doesn't wait.
     fn job(&self, _slot: &Slot, _hash: &str, _image: &str, _now: Now) {}
     /// A volume was lost with its data; `None`: somebody has taken note. Doesn't wait.
@@ -144,6 +170,8 @@ pub enum News {
     Started(StepId),
     /// A pull goes on.
     Pulling(StepId, PullProgress),
+    /// What the container that a step's container replaces is made of is written down.
+    Kept(StepId),
     /// A step ended.
     Finished(StepId, StepResult),
 }
@@ -233,7 +261,7 @@ impl<'a> Walk<'a> {
             StepResult::Done(reply) => {
                 if let Some(id) = &reply.id {
                     self.made.ids.insert(step.id, id.clone());
-                    if matches!(step.op, Op::Create { .. }) {
+                    if matches!(step.op, Op::Create { .. } | Op::Recreate { .. }) {
                         self.touched.insert(ContainerId(id.clone()));
                     }
                 }
@@ -297,6 +325,11 @@ async fn run_step(
     step: &Step,
     made: &Made,
 ) -> Result<WriteReply, StepError> {
+    if let Op::Create { keeps: Some(kept), .. } = &step.op
+        && keep(context, kept).await
+    {
+        let _ = news.send(News::Kept(step.id)).await;
+    }
     match command::build(context, step, made).await? {
         Command::Write(write) => Ok(context.engine.write(&write).await?),
         Command::Pull { reference, platform } => {
@@ -312,6 +345,17 @@ async fn run_step(
                 }
             }
             Ok(WriteReply::default())
+        }
+    }
+}
+
+/// Writes down what a container is made of that is to be kept. An update goes on without.
+async fn keep(context: &Context, kept: &ContainerId) -> bool {
+    match context.engine.create_body(kept).await {
+        Ok(body) => context.recorder.keep_body(kept, body).await,
+        Err(fault) => {
+            tracing::warn!(%fault, "{kept} can't be made again, should somebody remove it");
+            false
         }
     }
 }

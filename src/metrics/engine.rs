@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
+use serde_json::{Map, Value};
 
 use super::{EngineCall, Metrics};
 use crate::clock::Clock;
@@ -15,6 +16,7 @@ use crate::engine::types::{
 };
 use crate::engine::{ContainerId, DynEngine, Engine, Fault, Tier};
 use crate::observed::Container;
+use crate::sensitive::Sensitive;
 
 /// An engine whose calls are counted.
 pub struct Counted {
@@ -94,6 +96,13 @@ impl Engine for Counted {
 
     fn inspect(&self, id: &ContainerId) -> BoxFuture<'_, Result<Container, Fault>> {
         self.timed(EngineCall::InspectContainer, self.engine.inspect(id))
+    }
+
+    fn create_body(
+        &self,
+        id: &ContainerId,
+    ) -> BoxFuture<'_, Result<Sensitive<Map<String, Value>>, Fault>> {
+        self.timed(EngineCall::InspectContainer, self.engine.create_body(id))
     }
 
     fn inspect_network(&self, id: &str) -> BoxFuture<'_, Result<NetworkSummary, Fault>> {

@@ -68,6 +68,9 @@ pub enum Violation {
     /// A wanted container goes and nothing takes its place.
     #[error("step {0} leaves service {1} with fewer containers than it has and wants")]
     Depletes(StepId, String),
+    /// The container that an update keeps goes before the new one has proved itself.
+    #[error("step {0} removes {1}, which an update keeps")]
+    RemovesKept(StepId, ContainerId),
     /// An old container is stopped before its replacement is made.
     #[error("step {0} stops {1} before its replacement is made")]
     StopsBeforeCreate(StepId, ContainerId),
@@ -165,12 +168,12 @@ impl<'a> Check<'a> {
     /// The slot that a step's container stands for, whatever the step says it is about.
     fn slot_of(&self, op: &Op) -> Option<Slot> {
         match op {
-            Op::Create { slot, .. } => Some(slot.clone()),
+            Op::Create { slot, .. } | Op::Recreate { slot, .. } => Some(slot.clone()),
             Op::Connect { container: Target::Created(step), .. }
             | Op::Start { container: Target::Created(step) }
             | Op::Rename { container: Target::Created(step), .. } => {
                 match &self.plan.step(*step)?.op {
-                    Op::Create { slot, .. } => Some(slot.clone()),
+                    Op::Create { slot, .. } | Op::Recreate { slot, .. } => Some(slot.clone()),
                     _ => None,
                 }
             }
@@ -225,7 +228,7 @@ impl<'a> Check<'a> {
         for step in self.steps() {
             let changed = match (&step.op, step.op.container()) {
                 (_, Some(id)) => Changed::Existing(id),
-                (Op::Create { .. }, _) => Changed::Created(step.id),
+                (Op::Create { .. } | Op::Recreate { .. }, _) => Changed::Created(step.id),
                 (
                     Op::Connect { container: Target::Created(id), .. }
                     | Op::Start { container: Target::Created(id) }
@@ -257,7 +260,7 @@ enum Makes {
 impl Makes {
     const fn of(op: &Op) -> Option<Self> {
         match op {
-            Op::Create { .. } => Some(Self::Container),
+            Op::Create { .. } | Op::Recreate { .. } => Some(Self::Container),
             Op::CreateNetwork { .. } => Some(Self::Network),
             _ => None,
         }

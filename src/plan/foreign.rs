@@ -44,8 +44,9 @@ impl Planner<'_> {
         {
             return Some(Standing::Blocked(moved));
         }
-        if self.memory.insisted.has(&plan.service.name) || self.memory.owned.contains(&container.id)
-        {
+        let ours = self.memory.owned.contains(&container.id)
+            || self.kept(&plan.slot) == Some(&container.id);
+        if ours || self.memory.insisted.has(&plan.service.name) {
             return None;
         }
         let why = match self.applied_before(plan) {

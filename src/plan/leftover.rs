@@ -25,7 +25,9 @@ impl<'a> Planner<'a> {
     /// nothing has happened to them for a while.
     pub(super) fn may_finish(&mut self, slot: &Slot, group: &[&'a Container]) -> bool {
         let newest = group.iter().max_by_key(|c| (c.created, &c.id));
-        if newest.is_none_or(|c| self.memory.owned.contains(&c.id)) {
+        if newest
+            .is_none_or(|c| self.memory.owned.contains(&c.id) || self.kept(slot) == Some(&c.id))
+        {
             return true;
         }
         let last = group

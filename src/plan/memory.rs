@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::step::Resource;
+use super::update::{Pin, Update};
 use crate::clock::{Mono, Timestamp};
 use crate::engine::{ContainerId, Tier};
 use crate::observed::Slot;
@@ -33,6 +34,12 @@ pub struct Memory {
     pub found: BTreeSet<String>,
     /// Services that a person wants as the files say, whoever made their containers.
     pub insisted: Insisted,
+    /// Updates that aren't over, by slot.
+    pub updates: BTreeMap<Slot, Update>,
+    /// Containers that an update kept until the new one had proved itself.
+    pub superseded: BTreeSet<ContainerId>,
+    /// Updates that failed, by service.
+    pub pins: BTreeMap<String, Pin>,
     /// The container that homeostat itself runs in.
     pub own: Option<ContainerId>,
     /// When something last happened to a slot's containers.

@@ -19,12 +19,15 @@ pub mod readiness;
 pub mod recovery;
 mod replace;
 pub mod report;
+mod rollback;
 pub mod running;
 mod service;
 mod slots;
 mod step;
 mod teardown;
 mod tier;
+pub mod update;
+mod updating;
 pub mod volume;
 
 #[cfg(test)]
@@ -37,7 +40,7 @@ use std::time::Duration;
 use crate::clock::{Now, Timestamp};
 use crate::desired::Desired;
 use crate::engine::{ContainerId, NetworkSummary};
-use crate::observed::{Container, Observed, canonical_reference};
+use crate::observed::{Container, Observed, Slot, canonical_reference};
 
 pub use memory::Memory;
 pub use report::{Entry, Report, SlotReport, SlotStatus, Standing};
@@ -153,6 +156,8 @@ struct Planner<'a> {
     removed: BTreeMap<&'a ContainerId, StepId>,
     /// Steps that other resources need of a container (its name, its endpoint); its own follow.
     lent: BTreeMap<&'a ContainerId, StepId>,
+    /// The slot of a service whose update this plan begins.
+    updating: BTreeMap<String, Slot>,
     steps: Vec<Step>,
     report: Report,
 }
@@ -186,6 +191,7 @@ impl<'a> Planner<'a> {
             stopped: BTreeMap::new(),
             removed: BTreeMap::new(),
             lent: BTreeMap::new(),
+            updating: BTreeMap::new(),
             steps: Vec::new(),
             report: Report::default(),
         };

@@ -238,7 +238,9 @@ impl<'a> Planner<'a> {
             return Some("is being worked on");
         }
         let siblings = self.by_service.get(slot.service.as_str()).into_iter().flatten();
-        let crowd = siblings.filter(|c| c.number == slot.number).count() > 1;
+        let kept = self.kept(&slot);
+        let stands = |c: &&&Container| c.number == slot.number && kept != Some(&c.id);
+        let crowd = siblings.filter(stands).count() > 1;
         crowd.then_some("is being replaced")
     }
 

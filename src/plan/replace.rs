@@ -1,8 +1,8 @@
 //! Creating a slot's container, and replacing one that no longer fits: pull and create first,
-//! then stop the old one.
+//! then stop the old one, which is kept until the new one has proved itself.
 
 use super::service::{SlotPlan, SlotState};
-use super::slots::{container_name, temporary_name};
+use super::slots::{container_name, successor_name, temporary_name};
 use super::step::{Cause, Op, StepId, Target};
 use super::{Planner, Standing, SupplyState};
 use crate::compose::types::{Namespace, Service};
@@ -97,7 +97,7 @@ impl<'a> Planner<'a> {
             Err(why) => return self.wait(plan, state, Standing::Blocked(why)),
         }
         let cause = if self.was_there(plan) { Cause::DeletedElsewhere } else { Cause::Missing };
-        let created = self.push_create(plan, name, None, cause, after);
+        let created = self.push_create(plan, name, (None, None), cause, after);
         let mut before_start = vec![created];
         before_start.extend(self.connect_created(plan.service, &plan.slot, created));
         let target = Some(Target::Created(created));
@@ -125,7 +125,7 @@ impl<'a> Planner<'a> {
         &mut self,
         plan: &SlotPlan<'_>,
         name: String,
-        replaces: Option<&Container>,
+        (replaces, keeps): (Option<&Container>, Option<&Container>),
         cause: Cause,
         after: Vec<StepId>,
     ) -> StepId {
@@ -133,6 +133,7 @@ impl<'a> Planner<'a> {
             slot: plan.slot.clone(),
             name,
             replaces: replaces.map(|c| c.id.clone()),
+            keeps: keeps.map(|c| c.id.clone()),
             parents: plan.parents.unwrap_or_default().to_vec(),
             twins: self.twins_of(plan.service),
         };
@@ -151,6 +152,11 @@ impl<'a> Planner<'a> {
         if group.len() > 1 && !self.may_finish(&plan.slot, group) {
             return self.postpone(plan, old, state, Self::unfinished());
         }
+        let kept = self.worth_keeping(plan, old, group, &cause);
+        if let Some(other) = kept.and_then(|_| self.updated_before(&plan.slot)) {
+            let what = format!("the update of {other}");
+            return self.postpone(plan, old, state, Standing::WaitingOn(what));
+        }
         let before_stop = match self.start_blocked(plan, Some(old)) {
             Ok(after) => after,
             Err(standing) => return self.postpone(plan, old, state, standing),
@@ -160,7 +166,7 @@ impl<'a> Planner<'a> {
             Err(standing) => return self.keep_working(plan, old, &cause, state, standing),
         };
         let wanted = container_name(&self.desired.project.name, plan.service, plan.slot.number);
-        let name = match self.new_name(plan, group, &wanted) {
+        let name = match self.new_name(plan, group, kept, &wanted) {
             Ok((name, step)) => {
                 after.extend(step);
                 name
@@ -168,13 +174,18 @@ impl<'a> Planner<'a> {
             Err(why) => return self.postpone(plan, old, state, Standing::Blocked(why)),
         };
         let resource = plan.resource();
-        let created = self.push_create(plan, name.clone(), Some(old), cause, after);
+        let created = self.push_create(plan, name.clone(), (Some(old), kept), cause, after);
         let mut ready = vec![created];
         ready.extend(self.connect_created(plan.service, &plan.slot, created));
         ready.extend(before_stop);
         let mut gone = Vec::new();
+        if kept.is_some() {
+            self.updating.insert(plan.slot.service.clone(), plan.slot.clone());
+        }
         for container in group {
-            if container.state != ContainerState::Removing {
+            if kept.is_some_and(|kept| kept.id == container.id) {
+                gone.extend(self.set_aside(plan, container, ready.clone()));
+            } else if container.state != ContainerState::Removing {
                 let cause = Cause::Replacement;
                 gone.push(self.stop_and_remove(&resource, container, cause, ready.clone()));
             }
@@ -201,13 +212,16 @@ impl<'a> Planner<'a> {
         &mut self,
         plan: &SlotPlan<'_>,
         group: &[&'a Container],
+        kept: Option<&Container>,
         wanted: &str,
     ) -> Result<(String, Option<StepId>), String> {
         let holder = self.names.get(wanted).copied();
         if !holder.is_some_and(|h| group.iter().any(|c| c.id == h.id)) {
             return Ok((wanted.to_owned(), self.free_name(plan, wanted)?));
         }
-        let mut names = group.iter().map(|c| temporary_name(c, wanted));
+        let others = group.iter().filter(|c| kept.is_none_or(|kept| kept.id != c.id));
+        let names = others.map(|c| temporary_name(c, wanted));
+        let mut names = names.chain(kept.map(|kept| successor_name(kept, wanted)));
         let free = names.find(|name| !self.names.contains_key(name.as_str()));
         free.map(|name| (name, None))
             .ok_or_else(|| format!("every temporary name for {wanted} is taken"))

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::step::Resource;
+use super::update::Stage;
 use crate::clock::Mono;
 use crate::engine::ContainerId;
 use crate::observed::Slot;
@@ -22,6 +23,8 @@ pub struct Report {
     pub refused: BTreeSet<String>,
     /// Volumes that are empty because somebody removed the ones with the data: what is to be said.
     pub lost: Vec<String>,
+    /// How far the updates are, by slot.
+    pub updates: BTreeMap<Slot, Stage>,
     /// Plan again no later than this, even if nothing happens.
     pub wake: Option<Mono>,
 }

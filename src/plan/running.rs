@@ -32,10 +32,15 @@ impl<'a> Planner<'a> {
             NameMend::Nothing => None,
             NameMend::Rename(name) => Some(name),
         };
-        let (mends, blocked) = self.endpoint_mends(plan.service, container);
+        let (mut mends, blocked) = self.endpoint_mends(plan.service, container);
+        if self.pinned(plan.service).is_some() {
+            // The addresses that it has belong to its own version.
+            mends.retain(|mend| !matches!(mend.cause, Cause::WrongEndpoint(_)));
+        }
         let mut before = Vec::new();
         if container.is_live() {
-            let work = name.is_some() || group.len() > 1 || !mends.is_empty();
+            let crowd = group.iter().skip(1).any(|c| !self.is_aside(&plan.slot, c));
+            let work = name.is_some() || crowd || !mends.is_empty();
             if work && let Some(standing) = self.slot_backoff(&plan.slot) {
                 return self.wait(plan, state, standing);
             }
@@ -53,11 +58,11 @@ impl<'a> Planner<'a> {
         // running one that is to be replaced goes last.
         let mut gone = Vec::new();
         if container.is_live() {
-            gone = self.retire_others(group, vec![]);
+            gone = self.retire_others(plan, group, vec![]);
         }
         before.extend(self.mend_endpoints(plan, container, mends, &gone));
         if !container.is_live() {
-            gone = self.retire_others(group, before.clone());
+            gone = self.retire_others(plan, group, before.clone());
         }
         if let Some(name) = name {
             let op = Op::Rename { container: Target::Existing(container.id.clone()), name };
@@ -81,13 +86,27 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Removes every container of a slot but the first.
-    fn retire_others(&mut self, group: &[&'a Container], after: Vec<StepId>) -> Vec<StepId> {
-        let mut removed = Vec::new();
+    /// Removes every container of a slot but the first; the one that an update keeps is only set
+    /// aside.
+    fn retire_others(
+        &mut self,
+        plan: &SlotPlan<'_>,
+        group: &[&'a Container],
+        after: Vec<StepId>,
+    ) -> Vec<StepId> {
+        let kept = self.kept(&plan.slot);
+        let mut gone = Vec::new();
         for leftover in group.iter().skip(1) {
-            removed.extend(self.retire(leftover, Cause::Leftover, after.clone()));
+            gone.extend(match kept == Some(&leftover.id) {
+                true => self.set_aside(plan, leftover, after.clone()),
+                false => {
+                    let known = self.memory.superseded.contains(&leftover.id);
+                    let cause = if known { Cause::Superseded } else { Cause::Leftover };
+                    self.retire(leftover, cause, after.clone())
+                }
+            });
         }
-        removed
+        gone
     }
 
     fn keep_paused(

@@ -8,6 +8,7 @@ use super::memory::Backoff;
 use super::readiness::{Verdict, judge};
 use super::report::{SlotReport, SlotStatus};
 use super::step::{Cause, Resource, StepId, Target};
+use super::update::Stage;
 use super::{Planner, ServiceState, Standing};
 use crate::compose::types::{RestartPolicy, Service};
 use crate::desired::{ServiceTraits, parents};
@@ -175,8 +176,20 @@ impl<'a> Planner<'a> {
             return self.wait(plan, state, Standing::WaitingOn(what));
         }
         let drift = keeper.and_then(|c| self.drift(plan, c));
+        let lost = matches!(drift, Some(Cause::ParentReplaced(_)));
+        if let Some(pin) = self.pinned(plan.service).filter(|_| !lost)
+            && (drift.is_some() || keeper.is_none() || self.memory.updates.contains_key(&plan.slot))
+        {
+            return self.stand_by(plan, pin, group, state);
+        }
         if drift.is_none() && self.has_ended_well(plan, keeper) {
             return self.completed(plan, group, state);
+        }
+        if let (Some(new), None) = (keeper, &drift)
+            && self.follow(plan, new, group, &mut state.report.message)
+        {
+            let undone = Standing::WaitingOn("the failed update being undone".into());
+            return self.wait(plan, state, undone);
         }
         state.report.differs =
             drift.is_none() && keeper.is_some_and(|c| c.config_hash.as_deref() != plan.hash);
@@ -235,6 +248,9 @@ impl<'a> Planner<'a> {
         group: &[&'a Container],
         state: SlotState,
     ) -> SlotState {
+        if self.memory.updates.contains_key(&plan.slot) {
+            self.report.updates.insert(plan.slot.clone(), Stage::Proven);
+        }
         if group.len() > 1 && self.may_finish(&plan.slot, group) {
             for leftover in &group[1..] {
                 self.retire(leftover, Cause::Leftover, vec![]);

@@ -3,6 +3,8 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
+use sha2::{Digest, Sha256};
+
 use super::Planner;
 use crate::compose::types::Service;
 use crate::observed::{Container, ContainerState, Slot};
@@ -31,18 +33,22 @@ impl<'a> Planner<'a> {
             numbers.extend(unused.next());
         }
         let wanted_image = service.image.as_deref().and_then(|r| self.image_id(r));
+        let goes_back = self.pinned(service).is_some_and(|pin| pin.person.is_none());
         let slots = numbers
             .into_iter()
             .map(|number| {
                 let mut group = groups.remove(&number).unwrap_or_default();
-                if group.len() > 1 {
-                    group.sort_by_key(|c| Reverse(rank(c, wanted_hash, wanted_image)));
-                }
                 let slot = Slot {
                     project: self.desired.project.name.clone(),
                     service: service.name.clone(),
                     number,
                 };
+                if group.len() > 1 {
+                    let back = self.kept(&slot).filter(|_| goes_back);
+                    group.sort_by_key(|c| {
+                        Reverse((back == Some(&c.id), rank(c, wanted_hash, wanted_image)))
+                    });
+                }
                 (slot, group)
             })
             .collect();
@@ -82,6 +88,14 @@ pub(super) fn temporary_base(name: &str) -> Option<&str> {
 /// The name under which a replacement is made while the old container holds the real one.
 pub(super) fn temporary_name(old: &Container, name: &str) -> String {
     format!("{}_{name}", old.id.short())
+}
+
+/// The name under which a replacement is made whose old container is to be kept: that one will
+/// have the other temporary name.
+pub(super) fn successor_name(kept: &Container, name: &str) -> String {
+    let digest = Sha256::digest(kept.id.0.as_bytes());
+    let prefix: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    format!("{prefix}_{name}")
 }
 
 #[cfg(test)]

@@ -131,10 +131,23 @@ pub enum Op {
         name: String,
         /// The container that it replaces.
         replaces: Option<ContainerId>,
+        /// The container that is kept until this one has proved itself.
+        keeps: Option<ContainerId>,
         /// Containers whose namespaces or volumes it shares, by service.
         parents: Vec<(String, Target)>,
         /// Networks that share their name with others: name and the ID that is meant.
         twins: Vec<(String, String)>,
+    },
+    /// Creates a container that was kept and is gone, as it was.
+    Recreate {
+        /// The slot.
+        slot: Slot,
+        /// Name to create it under.
+        name: String,
+        /// The container that is gone.
+        lost: ContainerId,
+        /// The container under whose ID is written down what it was made of.
+        body: ContainerId,
     },
     /// Starts a container.
     Start {
@@ -182,7 +195,7 @@ impl Op {
             Self::Disconnect { .. } => "disconnect_network",
             Self::CreateVolume { .. } => "create_volume",
             Self::Pull { .. } => "pull_image",
-            Self::Create { .. } => "create_container",
+            Self::Create { .. } | Self::Recreate { .. } => "create_container",
             Self::Start { .. } => "start_container",
             Self::Stop { .. } => "stop_container",
             Self::Unpause { .. } => "unpause_container",
@@ -277,6 +290,14 @@ pub enum Cause {
     TakenDown,
     /// It follows from another step of this plan.
     Replacement,
+    /// It is kept until the new container has proved itself.
+    Kept,
+    /// It was kept until the new container had proved itself.
+    Superseded,
+    /// The update that it belongs to failed for this reason, and is undone.
+    RolledBack(String),
+    /// The update that it belongs to failed, and a person decides.
+    UpdateFailed,
     /// `pull_policy` asks for it.
     PullPolicy,
     /// Part of a new container.
@@ -298,16 +319,18 @@ impl Cause {
             Self::Unhealthy(_) => "unhealthy",
             Self::Leftover
             | Self::Twin
+            | Self::Superseded
             | Self::ScaledDown
             | Self::Orphan
             | Self::NameInTheWay
             | Self::TakenDown => "surplus",
-            Self::Replacement | Self::NewContainer => "follow_up",
+            Self::Replacement | Self::Kept | Self::NewContainer => "follow_up",
+            Self::RolledBack(_) | Self::UpdateFailed => "update_failed",
         }
     }
 
     /// Every kind word, for metrics that start at zero.
-    pub const KINDS: [&'static str; 9] = [
+    pub const KINDS: [&'static str; 10] = [
         "missing",
         "down",
         "config",
@@ -317,6 +340,7 @@ impl Cause {
         "unhealthy",
         "surplus",
         "follow_up",
+        "update_failed",
     ];
 }
 
@@ -354,6 +378,10 @@ impl fmt::Display for Cause {
             Self::NameInTheWay => f.write_str("its name is in the way"),
             Self::TakenDown => f.write_str("taken down"),
             Self::Replacement => f.write_str("replaced"),
+            Self::Kept => f.write_str("kept until the new one is ready"),
+            Self::Superseded => f.write_str("the new one is ready"),
+            Self::RolledBack(why) => write!(f, "rolled back: {why}"),
+            Self::UpdateFailed => f.write_str("the update failed"),
             Self::PullPolicy => f.write_str("pull policy"),
             Self::NewContainer => f.write_str("new container"),
         }
@@ -386,7 +414,9 @@ impl fmt::Display for Op {
             Self::Connect { key, .. } => write!(f, "connect to {key}"),
             Self::Disconnect { network, .. } => write!(f, "disconnect from {}", short(network)),
             Self::Pull { .. } => f.write_str("pull"),
-            Self::Create { name, .. } => write!(f, "create {name}"),
+            Self::Create { name, .. } | Self::Recreate { name, .. } => {
+                write!(f, "create {name}")
+            }
             Self::Start { .. } => f.write_str("start"),
             Self::Stop { container } => write!(f, "stop {container}"),
             Self::Unpause { .. } => f.write_str("unpause"),

@@ -11,6 +11,7 @@ mod replace;
 mod restart;
 mod supply;
 mod tier;
+mod update;
 
 /// Deciding has no effect and asks nobody: no runtime, no log, no clock, no engine call.
 #[test]

@@ -17,6 +17,7 @@ impl Op {
             | Self::CreateVolume { .. }
             | Self::Pull { .. }
             | Self::Create { .. }
+            | Self::Recreate { .. }
             | Self::Remove { .. }
             | Self::Rename { .. } => Tier::Reconcile,
             Self::Connect { .. }

@@ -293,6 +293,11 @@ impl Journal {
         recalled.made = self.made(engine, project)?;
         recalled.applied = self.applied(engine, project)?;
         recalled.lost = self.lost_volumes(engine, project)?;
+        if let Err(error) = self.clear_bodies() {
+            tracing::warn!(%error, "what no update keeps any more could not be removed");
+        }
+        recalled.updates = self.updates(engine, project)?;
+        recalled.pins = self.pins(engine, project)?;
         let mut rows = self.db.prepare_cached(
             "SELECT service, number, failures, next, last_ready FROM backoff
              WHERE engine = ?1 AND project = ?2",
@@ -395,14 +400,16 @@ impl Journal {
         Ok(())
     }
 
-    /// Forgets backoff, jobs, hashes and generation of a project that was deleted. Intents and events
+    /// Forgets backoff, jobs, hashes, updates and generation of a project that was deleted. Intents and events
     /// stay until they age out.
     ///
     /// # Errors
     /// Nothing was forgotten.
     pub fn forget_project(&mut self, engine: &str, project: &str) -> Result<(), JournalError> {
         let tx = self.db.transaction()?;
-        for table in ["backoff", "jobs", "generations", "applied", "lost_volumes"] {
+        for table in
+            ["backoff", "jobs", "generations", "applied", "lost_volumes", "updates", "pins"]
+        {
             let sql = format!("DELETE FROM {table} WHERE engine = ?1 AND project = ?2");
             tx.execute(&sql, params![engine, project])?;
         }

@@ -9,11 +9,13 @@ mod file;
 mod handle;
 mod health;
 pub mod journal;
+mod kept;
 mod remember;
 pub mod rows;
 mod schema;
 mod sources;
 pub mod state_dir;
+mod updates;
 
 pub use events::EventQuery;
 pub use file::SetAside;

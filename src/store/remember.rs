@@ -8,6 +8,7 @@ use rusqlite::params;
 use super::handle::{Handle, StoreError};
 use super::journal::{Journal, JournalError};
 use super::rows::{LostVolume, Recalled};
+use super::updates::{write_pin, write_update};
 use crate::clock::Timestamp;
 
 impl Journal {
@@ -26,7 +27,7 @@ impl Journal {
         let now = self.clock.now().wall.0;
         let made = self.made(engine, project)?;
         let tx = self.db.transaction()?;
-        for table in ["backoff", "lost_volumes"] {
+        for table in ["backoff", "lost_volumes", "updates", "pins"] {
             let sql = format!("DELETE FROM {table} WHERE engine = ?1 AND project = ?2");
             tx.execute(&sql, params![engine, project])?;
         }
@@ -67,6 +68,12 @@ impl Journal {
         for (volume, lost) in &known.lost {
             tx.prepare_cached("INSERT INTO lost_volumes VALUES (?1, ?2, ?3, ?4, ?5)")?
                 .execute(params![engine, project, volume, lost.service, lost.at.0])?;
+        }
+        for (slot, update) in &known.updates {
+            write_update(&tx, engine, slot, update)?;
+        }
+        for (service, pin) in &known.pins {
+            write_pin(&tx, engine, project, service, pin)?;
         }
         for id in known.made.difference(&made) {
             tx.prepare_cached(

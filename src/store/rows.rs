@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::observed::Slot;
+use crate::plan::update::{Pin, Update};
 
 /// Number of a journalled intent; grows with time.
 #[derive(
@@ -153,6 +154,10 @@ pub struct Recalled {
     pub unfinished: Vec<Unfinished>,
     /// Configuration hash that was last applied, by service.
     pub applied: BTreeMap<String, String>,
+    /// Updates that aren't over, by slot.
+    pub updates: BTreeMap<Slot, Update>,
+    /// Updates that failed, by service.
+    pub pins: BTreeMap<String, Pin>,
     /// IDs of the containers that were made for the project, as far back as the journal goes.
     pub made: BTreeSet<String>,
     /// Volumes that were removed with their data, and whose loss nobody has taken note of yet.

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::journal::JournalError;
 
 /// Version of the tables, kept in SQLite's `user_version`.
-pub(super) const SCHEMA_VERSION: i64 = 3;
+pub(super) const SCHEMA_VERSION: i64 = 4;
 
 /// `homs`, kept in SQLite's `application_id`, so that `file` and we know whose file it is.
 pub(super) const APPLICATION_ID: i64 = 0x686f_6d73;
@@ -100,7 +100,7 @@ const TABLES: &str = "
 ";
 
 /// What a journal of version 1 lacks, then one of version 2, and so on.
-const UPGRADES: [&str; 2] = [APPLIED, LOST_VOLUMES];
+const UPGRADES: [&str; 3] = [APPLIED, LOST_VOLUMES, UPDATES];
 
 const APPLIED: &str = "
     CREATE TABLE applied (
@@ -120,6 +120,34 @@ const LOST_VOLUMES: &str = "
         service TEXT NOT NULL,
         at INTEGER NOT NULL,
         PRIMARY KEY (engine, project, volume)
+    ) STRICT, WITHOUT ROWID;
+";
+
+const UPDATES: &str = "
+    CREATE TABLE updates (
+        engine TEXT NOT NULL,
+        project TEXT NOT NULL,
+        service TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        kept TEXT NOT NULL,
+        image TEXT NOT NULL,
+        hash TEXT NOT NULL,
+        body TEXT NOT NULL,
+        new TEXT NOT NULL,
+        deaths INTEGER NOT NULL,
+        last_death INTEGER,
+        PRIMARY KEY (engine, project, service, number)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE pins (
+        engine TEXT NOT NULL,
+        project TEXT NOT NULL,
+        service TEXT NOT NULL,
+        edition TEXT NOT NULL,
+        image TEXT NOT NULL,
+        why TEXT NOT NULL,
+        before TEXT NOT NULL,
+        person TEXT,
+        PRIMARY KEY (engine, project, service)
     ) STRICT, WITHOUT ROWID;
 ";
 

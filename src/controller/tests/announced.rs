@@ -1,18 +1,22 @@
 //! What holds in every simulated row: each change of the engine was announced to the journal before,
 //! its end after, and no data is lost.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
+use serde_json::{Map, Value};
+
 use super::{ms, sleep};
+use crate::engine::ContainerId;
 use crate::engine::sim::SimEngine;
 use crate::execute::{Recorder, StepResult};
 use crate::observed::Slot;
 use crate::plan::memory::Lost;
 use crate::plan::{Op, Plan, Resource, Step, Target};
+use crate::sensitive::Sensitive;
 
 /// Volumes that hold no data.
 const LEASE: &str = "homeostat-lease-";
@@ -34,6 +38,8 @@ struct Book {
     applied: Vec<(String, String)>,
     losses: Vec<(String, bool)>,
     faults: Vec<String>,
+    bodies: BTreeMap<ContainerId, Sensitive<Map<String, Value>>>,
+    told: Vec<String>,
 }
 
 /// A journal that hears of the engine's changes, too, and holds them against its intents.
@@ -56,6 +62,16 @@ impl Announced {
     /// Every intent so far: `service web/1: start (exited 1)`.
     pub fn all(&self) -> Vec<String> {
         self.book().all.clone()
+    }
+
+    /// What a person heard, in order: `Updated service web/1: …`.
+    pub fn told(&self) -> Vec<String> {
+        self.book().told.clone()
+    }
+
+    /// How many containers could be made again.
+    pub fn bodies(&self) -> usize {
+        self.book().bodies.len()
     }
 
     /// Slots with the hashes that were written down as applied, in order.
@@ -120,6 +136,31 @@ impl Recorder for Announced {
         async {}.boxed()
     }
 
+    fn tell(&self, _: bool, reason: &'static str, object: &Resource, message: &str) {
+        self.book().told.push(format!("{reason} {object}: {message}"));
+    }
+
+    fn keep_body<'a>(
+        &'a self,
+        id: &'a ContainerId,
+        body: Sensitive<Map<String, Value>>,
+    ) -> BoxFuture<'a, bool> {
+        self.book().bodies.insert(id.clone(), body);
+        async { true }.boxed()
+    }
+
+    fn kept_body<'a>(
+        &'a self,
+        id: &'a ContainerId,
+    ) -> BoxFuture<'a, Option<Sensitive<Map<String, Value>>>> {
+        let body = self.book().bodies.get(id).cloned();
+        async { body }.boxed()
+    }
+
+    fn release_body(&self, id: &ContainerId) {
+        self.book().bodies.remove(id);
+    }
+
     fn applied(&self, slot: &Slot, hash: &str) {
         self.book().applied.push((format!("{}/{slot}", slot.project), hash.to_owned()));
     }
@@ -147,7 +188,9 @@ fn call_of(step: &Step) -> (&'static str, Option<String>) {
         }
         Op::CreateVolume { .. } => ("POST /volumes/create", resource),
         Op::Pull { reference, .. } => ("POST /images/create", Some(reference.clone())),
-        Op::Create { name, .. } => ("POST /containers/create", Some(name.clone())),
+        Op::Create { name, .. } | Op::Recreate { name, .. } => {
+            ("POST /containers/create", Some(name.clone()))
+        }
         Op::Start { container } => ("POST /containers/{id}/start", target(container)),
         Op::Stop { container } => ("POST /containers/{id}/stop", Some(container.0.clone())),
         Op::Restart { container } => ("POST /containers/{id}/restart", Some(container.0.clone())),

@@ -14,6 +14,7 @@ mod refused;
 mod renamed;
 mod storms;
 mod twins;
+mod updates;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};

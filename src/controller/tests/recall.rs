@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::controller::recall;
+use crate::plan::update::{Pin, Update};
 use crate::store::{Handle as Store, Intent, Journal};
 
 const YAML: &str = "
@@ -86,4 +87,41 @@ async fn a_container_that_was_asked_for_unheard_stays_ours_over_any_number_of_re
     let memory = recall::memory(&journal, "E", &goal, &*clock).await;
     assert!(memory.unanswered.is_empty());
     assert_eq!(memory.owned, [ContainerId("the-id".into())].into());
+}
+
+// Not on paused time: the journal has a thread of its own.
+#[tokio::test]
+async fn what_is_known_is_written_down_in_full_where_the_journal_began_anew() {
+    let sim = engine(1);
+    let clock = sim.clock();
+    let (journal, _keeper) =
+        Store::spawn(Journal::in_memory(clock.clone()).expect("opens")).expect("thread");
+    let goal = goal(1, YAML);
+    let slot = Slot { project: "p".into(), service: "db".into(), number: 1 };
+    let id = |id: &str| ContainerId(id.into());
+    let mut known = Memory {
+        owned: [id("new")].into(),
+        applied: [("db".to_owned(), "hash".to_owned())].into(),
+        jobs: [("init".to_owned(), ("hash".to_owned(), "image".to_owned()))].into(),
+        ..Memory::default()
+    };
+    let update = Update {
+        kept: id("old"),
+        image: "image1".into(),
+        hash: "hash1".into(),
+        new: Some(id("new")),
+        ..Update::default()
+    };
+    known.updates.insert(slot.clone(), update);
+    let pin = Pin { edition: "hash2".into(), why: "never ready".into(), ..Pin::default() };
+    known.pins.insert("db".into(), pin);
+    let now = crate::clock::Clock::now(&*clock);
+    for _ in 0..2 {
+        journal.remember("E", "p", recall::rows(&known, "p", now)).await.expect("writes");
+        assert_eq!(recall::memory(&journal, "E", &goal, &*clock).await, known);
+    }
+    known.updates.clear();
+    known.pins.clear();
+    journal.remember("E", "p", recall::rows(&known, "p", now)).await.expect("writes");
+    assert_eq!(recall::memory(&journal, "E", &goal, &*clock).await, known, "what is over goes");
 }

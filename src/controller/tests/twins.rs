@@ -31,7 +31,7 @@ async fn a_strangers_network_of_our_name_stops_nothing() {
         by_hand(&scene.sim, Write::RemoveContainer { id, force: true }).await;
         scene.settle(secs(10)).await;
         scene.edit(goal(2, &ONE.replace("app:1'", "app:1', hostname: x")));
-        scene.settle(secs(10)).await;
+        scene.settle(secs(15)).await;
         let networks = scene.containers().await[0].networks.clone();
         assert_eq!(networks["p_lan"].network_id, ours);
         let writes = scene.sim.writes();

@@ -6,6 +6,7 @@ use super::{Goal, Worker};
 use crate::clock::Mono;
 use crate::compose::types::Project;
 use crate::controller::observer::Snapshot;
+use crate::controller::updates;
 use crate::desired::scope::concerns;
 use crate::plan::{Resource, Scope};
 
@@ -32,7 +33,10 @@ impl Worker {
                 backoff.not_before = Mono::default();
             }
         }
-        self.memory.insisted.add(asked(project, scope));
+        let services = asked(project, scope);
+        let again = updates::ask_again(&mut self.memory, &services);
+        self.write_down(&goal.desired, &again);
+        self.memory.insisted.add(services);
         // Whoever wants the stack as it is now has seen what it lacks.
         let recorder = &self.parts.recorder;
         self.memory.lost.retain(|volume, _| {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::afresh::asked;
-use super::{Link, Tap, View, Worker, ledger};
+use super::{Link, Tap, View, Worker, ledger, updates};
 use crate::plan::{Scope, Standing, plan};
 
 /// What a person wants.
@@ -59,7 +59,9 @@ impl Worker {
         let doubtful = self.set_doubtful(&observed);
         // As an `apply` would find it.
         let mut memory = self.memory.clone();
-        memory.insisted.add(asked(&goal.desired.project, scope));
+        let services = asked(&goal.desired.project, scope);
+        updates::ask_again(&mut memory, &services);
+        memory.insisted.add(services);
         let (plan, report) = plan(&goal.desired, &observed, &memory, scope, now);
         let busy = match scope.services.is_empty() {
             true => self.memory.busy.len(),

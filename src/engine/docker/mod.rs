@@ -22,6 +22,7 @@ mod faults;
 mod lines;
 mod logs;
 mod pull;
+mod rebuild;
 mod transport;
 mod write;
 
@@ -32,7 +33,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use hyper::header::{HeaderMap, SERVER};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::sync::Mutex;
 
 pub use self::deadlines::Deadlines;
@@ -45,6 +46,7 @@ use super::{
 };
 use crate::observed::lenient::{at, flag, int, text};
 use crate::observed::{Container, normalise};
+use crate::sensitive::Sensitive;
 
 /// Oldest API version that we speak.
 pub const OLDEST: (u32, u32) = (1, 41);
@@ -315,6 +317,19 @@ impl Engine for Docker {
             normalise::from_inspect(&self.inspect_json(&id).await?).map_err(|reason| {
                 Fault::Garbage { call: "GET /containers/{id}/json".into(), reason }
             })
+        })
+    }
+
+    fn create_body(
+        &self,
+        id: &ContainerId,
+    ) -> BoxFuture<'_, Result<Sensitive<Map<String, Value>>, Fault>> {
+        let id = id.clone();
+        Box::pin(async move {
+            let many = self.version().await?.api >= (1, 44);
+            rebuild::body(&self.inspect_json(&id).await?, many).map(Sensitive::new).map_err(
+                |reason| Fault::Garbage { call: "GET /containers/{id}/json".into(), reason },
+            )
         })
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, StreamExt};
+use serde_json::{Map, Value};
 use tokio::time::sleep;
 
 use super::SimEngine;
@@ -18,6 +19,7 @@ use crate::engine::types::{
 };
 use crate::engine::{Engine, Fault};
 use crate::observed::Container;
+use crate::sensitive::Sensitive;
 
 /// Deadline of a call that has none of its own.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -197,6 +199,17 @@ impl Engine for SimEngine {
                 })
             };
             self.call("GET /containers/{id}/json", &name.unwrap_or_default(), DEADLINE, work).await
+        })
+    }
+
+    fn create_body(&self, id: &ContainerId) -> Answer<'_, Sensitive<Map<String, Value>>> {
+        let id = id.clone();
+        self.list("GET /containers/{id}/json", move |w| {
+            let id = w.find(&id.0)?;
+            let found = w.containers.get(&id).ok_or_else(|| Refusal::no_container(&id.0))?;
+            let mut body = found.body.clone();
+            body.insert("Image".into(), found.image_id.clone().into());
+            Ok(Sensitive::new(body))
         })
     }
 

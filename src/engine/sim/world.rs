@@ -211,6 +211,7 @@ impl World {
         let Some(container) = self.containers.get(id) else { return Behaviour::default() };
         self.behaviours
             .get(&container.name)
+            .or_else(|| self.behaviours.get(&container.image))
             .or_else(|| self.behaviours.get(container.service()?))
             .cloned()
             .unwrap_or_default()

@@ -7,7 +7,7 @@ use crate::compose::types::Condition;
 use crate::desired::ReadinessPolicy;
 use crate::engine::ContainerId;
 use crate::observed::{Container, ContainerState, Health, Slot};
-use crate::plan::step::{Op, Resource, Step, StepId, Target};
+use crate::plan::step::{Cause, Op, Resource, Step, StepId, Target};
 use crate::probe::Answer;
 
 impl<'a> Check<'a> {
@@ -17,6 +17,7 @@ impl<'a> Check<'a> {
         self.removals(&changes);
         self.replacements(&changes);
         self.depletion(&changes);
+        self.kept();
         self.detached(&changes);
         self.unordered(&changes);
         self.starts();
@@ -104,7 +105,7 @@ impl<'a> Check<'a> {
         let mut last: BTreeMap<String, StepId> = BTreeMap::new();
         for step in self.steps() {
             match &step.op {
-                Op::Create { slot, .. } => {
+                Op::Create { slot, .. } | Op::Recreate { slot, .. } => {
                     slots.entry(&slot.service).or_default().1.insert(slot.number);
                 }
                 Op::Remove { container, .. } => {
@@ -127,6 +128,10 @@ impl<'a> Check<'a> {
     fn detached(&mut self, changes: &BTreeMap<Changed<'a>, Vec<&'a Step>>) {
         for (changed, steps) in changes {
             let Changed::Existing(id) = *changed else { continue };
+            // What is kept, stopped, is attached again when it comes back.
+            if self.keeps(id) && steps.iter().any(|s| matches!(s.op, Op::Stop { .. })) {
+                continue;
+            }
             for step in steps.iter().filter(|s| matches!(s.op, Op::Disconnect { .. })) {
                 let network = self.network_name(&step.op);
                 let mended = steps.iter().any(|later| {
@@ -141,6 +146,40 @@ impl<'a> Check<'a> {
                 }
             }
         }
+    }
+
+    /// An update of this plan or of an earlier one keeps this container.
+    fn keeps(&self, id: &ContainerId) -> bool {
+        let mut steps = self.steps().iter();
+        steps.any(|s| matches!(&s.op, Op::Create { keeps: Some(kept), .. } if kept == id))
+            || self.memory.updates.values().any(|update| update.kept == *id)
+    }
+
+    /// What an update keeps goes only with what it is kept for; only what it kept is made again.
+    fn kept(&mut self) {
+        for step in self.steps() {
+            match &step.op {
+                Op::Remove { container, .. } if !self.may_go(step, container) => {
+                    self.found.push(Violation::RemovesKept(step.id, container.clone()));
+                }
+                Op::Recreate { slot, lost, .. } => {
+                    let update = self.memory.updates.get(slot);
+                    let gone = self.existing(lost).is_none();
+                    if !gone || update.is_none_or(|update| update.kept != *lost) {
+                        self.found.push(Violation::ForeignContainer(step.id, lost.clone()));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn may_go(&self, step: &Step, container: &ContainerId) -> bool {
+        let update = self.memory.updates.iter().find(|(_, update)| update.kept == *container);
+        let Some((slot, _)) = update else { return true };
+        let unwanted = matches!(step.cause, Cause::ScaledDown | Cause::Orphan);
+        let mut steps = self.steps().iter();
+        unwanted || steps.any(|s| matches!(&s.op, Op::Create { slot: made, .. } if made == slot))
     }
 
     /// Two changes of one container come one after the other, unless they concern two networks;

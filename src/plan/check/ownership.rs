@@ -55,7 +55,7 @@ impl Check<'_> {
                     .then(|| Violation::Duplicate(step.id, key.clone())),
                 _ => Some(Violation::ForeignSupply(step.id, key.clone())),
             },
-            Op::Create { slot, .. } => {
+            Op::Create { slot, .. } | Op::Recreate { slot, .. } => {
                 let wanted =
                     slot.project == project.name && project.services.contains_key(&slot.service);
                 (!wanted).then(|| Violation::UnwantedSlot(step.id, slot.to_string()))

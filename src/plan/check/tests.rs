@@ -62,6 +62,7 @@ fn create(service: &str, name: &str, replaces: Option<&str>) -> Op {
         slot: slot(service, 1),
         name: name.into(),
         replaces: replaces.map(id),
+        keeps: None,
         parents: vec![],
         twins: vec![],
     }
@@ -247,6 +248,7 @@ fn a_child_is_not_made_over_a_parent_that_goes() {
         slot: slot("app", 1),
         name: "p-app-1".into(),
         replaces: None,
+        keeps: None,
         parents: vec![("web".into(), existing("web1"))],
         twins: vec![],
     };

@@ -58,14 +58,14 @@ fn what_somebody_put_there_after_us_is_left_alone_until_the_file_changes() {
     w.memory.applied.insert("web".into(), wanted(&w));
     w.expect(&[&ADOPTED.replace("before homeostat came", "by somebody else since")]);
     w.edit("web", |s| s.changed("again"));
-    assert!(w.text().contains("create web1_p-web-1  (configuration changed)"));
+    assert!(w.text().contains("create 659a7fb2af47_p-web-1  (configuration changed)"));
 }
 
 #[test]
 fn what_we_made_follows_the_file_even_if_nothing_else_is_remembered() {
     let mut w = otherwise();
     w.memory.owned.insert(id("web1"));
-    assert!(w.text().contains("create web1_p-web-1  (configuration changed)"));
+    assert!(w.text().contains("create 659a7fb2af47_p-web-1  (configuration changed)"));
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn a_persons_word_replaces_what_others_made() {
     w.memory.insisted = Insisted::Services(["other".to_owned()].into());
     w.expect(&[ADOPTED]);
     w.memory.insisted.add(["web".to_owned()]);
-    assert!(w.text().contains("create web1_p-web-1  (configuration changed)"));
+    assert!(w.text().contains("create 659a7fb2af47_p-web-1  (configuration changed)"));
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn a_project_seen_under_another_path_recreates_nothing_whoever_made_it_or_asks()
     w.expect(&[MOVED]);
     // What doesn't run can't be told from what is left of a project that has moved.
     w.fault("web", |c| c.state = ContainerState::Exited);
-    assert!(w.text().contains("create web1_p-web-1  (configuration changed)"));
+    assert!(w.text().contains("create 659a7fb2af47_p-web-1  (configuration changed)"));
 }
 
 #[test]

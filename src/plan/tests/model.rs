@@ -162,6 +162,7 @@ fn apply(world: &mut World, desired: &Desired, made: &mut Made, step: &Step) -> 
             world.observed.containers.insert(container.id.clone(), container.into());
             Ok(())
         }
+        Op::Recreate { .. } => Err("nobody knows what it was made of".into()),
         Op::Start { container } => start(world, desired, &resolve(made, container)),
         Op::Restart { container } => {
             stop(world, container)?;

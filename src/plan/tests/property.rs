@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::fixture::{World, ago, at, endpoint, id, made_network, service, slot};
 use super::model::{run, settle};
 use crate::compose::types::{Condition, RestartPolicy, Service, ServiceNetwork};
+use crate::controller::updates;
 use crate::desired::{OrphanPolicy, network_order, parents};
 use crate::engine::ContainerId;
 use crate::observed::{ContainerState, Health, Slot, labels};
@@ -278,7 +279,7 @@ fn converge(world: &mut World, dice: &mut Dice) {
     for _ in 0..30 {
         let desired = world.desired();
         let (plan, report) = world.planned();
-        for name in desired.order {
+        for name in desired.order.clone() {
             let ready = |s: &SlotStatus| s.is_settled();
             let slots = report.slots.iter().filter(|(slot, _)| slot.service == name);
             if slots.map(|(_, r)| &r.status).all(ready) {
@@ -287,9 +288,11 @@ fn converge(world: &mut World, dice: &mut Dice) {
                 world.memory.down_since.entry(name).or_insert(world.now.mono);
             }
         }
-        if plan.is_empty() && report.settled() {
+        let over = updates::observe(&mut world.memory, &desired, &world.observed, &report);
+        if plan.is_empty() && report.settled() && over.is_empty() {
             return;
         }
+        updates::begin(&mut world.memory, &plan, &world.observed);
         // Now and then we are killed between two steps.
         let mut left = if dice.one_in(3) { dice.roll(6) } else { usize::MAX };
         let refused = run(world, &plan, |open| {

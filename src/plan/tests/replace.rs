@@ -37,9 +37,9 @@ fn old(w: &mut World) -> &mut Container {
 #[test]
 fn an_edit_makes_the_new_container_before_it_stops_the_old_one() {
     edited().expect(&[
-        "[]     -> #1 service web/1: create aaaaaaaaaaaa_p-web-1  (configuration changed)",
+        "[]     -> #1 service web/1: create f24abc34b13f_p-web-1  (configuration changed)",
         "[1]    -> #2 service web/1: stop aaaaaaaaaaaa  (replaced)",
-        "[2]    -> #3 service web/1: remove aaaaaaaaaaaa  (replaced)",
+        "[2]    -> #3 service web/1: rename to aaaaaaaaaaaa_p-web-1  (kept until the new one is ready)",
         "[3]    -> #4 service web/1: rename to p-web-1  (replaced)",
         "[1,3,4] -> #5 service web/1: start  (replaced)",
     ]);
@@ -50,9 +50,9 @@ fn a_new_image_id_replaces() {
     let mut w = World::new([service("web")]).up();
     w.image("app", "sha256:newer");
     w.expect(&[
-        "[]     -> #1 service web/1: create web1_p-web-1  (image changed)",
+        "[]     -> #1 service web/1: create 659a7fb2af47_p-web-1  (image changed)",
         "[1]    -> #2 service web/1: stop web1  (replaced)",
-        "[2]    -> #3 service web/1: remove web1  (replaced)",
+        "[2]    -> #3 service web/1: rename to web1_p-web-1  (kept until the new one is ready)",
         "[3]    -> #4 service web/1: rename to p-web-1  (replaced)",
         "[1,3,4] -> #5 service web/1: start  (replaced)",
     ]);
@@ -256,14 +256,14 @@ fn a_port_moves_from_one_service_to_another() {
         s.port(80).changed("ports")
     });
     w.expect(&[
-        "[]     -> #1 service a/1: create a1_p-a-1  (configuration changed)",
+        "[]     -> #1 service a/1: create f55ff16f66f4_p-a-1  (configuration changed)",
         "[1]    -> #2 service a/1: stop a1  (replaced)",
-        "[2]    -> #3 service a/1: remove a1  (replaced)",
+        "[2]    -> #3 service a/1: rename to a1_p-a-1  (kept until the new one is ready)",
         "[3]    -> #4 service a/1: rename to p-a-1  (replaced)",
         "[1,3,4] -> #5 service a/1: start  (replaced)",
-        "[]     -> #6 service b/1: create b1_p-b-1  (configuration changed)",
+        "[]     -> #6 service b/1: create 7dc96f776c84_p-b-1  (configuration changed)",
         "[2,6]  -> #7 service b/1: stop b1  (replaced)",
-        "[7]    -> #8 service b/1: remove b1  (replaced)",
+        "[7]    -> #8 service b/1: rename to b1_p-b-1  (kept until the new one is ready)",
         "[8]    -> #9 service b/1: rename to p-b-1  (replaced)",
         "[2,6,8,9] -> #10 service b/1: start  (replaced)",
     ]);
@@ -279,14 +279,14 @@ fn services_that_exchange_their_ports_do_not_wait_for_one_another() {
         });
     }
     w.expect(&[
-        "[]     -> #1 service a/1: create a1_p-a-1  (configuration changed)",
+        "[]     -> #1 service a/1: create f55ff16f66f4_p-a-1  (configuration changed)",
         "[1]    -> #2 service a/1: stop a1  (replaced)",
-        "[2]    -> #3 service a/1: remove a1  (replaced)",
+        "[2]    -> #3 service a/1: rename to a1_p-a-1  (kept until the new one is ready)",
         "[3]    -> #4 service a/1: rename to p-a-1  (replaced)",
         "[1,3,4] -> #5 service a/1: start  (replaced)",
-        "[]     -> #6 service b/1: create b1_p-b-1  (configuration changed)",
+        "[]     -> #6 service b/1: create 7dc96f776c84_p-b-1  (configuration changed)",
         "[2,6]  -> #7 service b/1: stop b1  (replaced)",
-        "[7]    -> #8 service b/1: remove b1  (replaced)",
+        "[7]    -> #8 service b/1: rename to b1_p-b-1  (kept until the new one is ready)",
         "[8]    -> #9 service b/1: rename to p-b-1  (replaced)",
         "[2,6,8,9] -> #10 service b/1: start  (replaced)",
     ]);

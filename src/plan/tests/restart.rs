@@ -107,9 +107,9 @@ fn a_child_of_a_replaced_parent_is_replaced() {
     let mut w = child().up();
     w.edit("vpn", |s| s.changed("image"));
     w.expect(&[
-        "[]     -> #1 service vpn/1: create vpn1_p-vpn-1  (configuration changed)",
+        "[]     -> #1 service vpn/1: create 221aa09e3eb9_p-vpn-1  (configuration changed)",
         "[1]    -> #2 service vpn/1: stop vpn1  (replaced)",
-        "[2]    -> #3 service vpn/1: remove vpn1  (replaced)",
+        "[2]    -> #3 service vpn/1: rename to vpn1_p-vpn-1  (kept until the new one is ready)",
         "[3]    -> #4 service vpn/1: rename to p-vpn-1  (replaced)",
         "[1,3,4] -> #5 service vpn/1: start  (replaced)",
         "[1]    -> #6 service app/1: create app1_p-app-1  (shares a namespace with vpn, which is replaced)",
@@ -178,9 +178,9 @@ fn a_dependency_that_was_replaced_restarts_those_that_ask_for_it() {
     let mut w = World::new([service("db"), web, service("other").after("db")]).up();
     w.edit("db", |s| s.changed("image"));
     w.expect(&[
-        "[]     -> #1 service db/1: create db1_p-db-1  (configuration changed)",
+        "[]     -> #1 service db/1: create 82e64648d9ab_p-db-1  (configuration changed)",
         "[1]    -> #2 service db/1: stop db1  (replaced)",
-        "[2]    -> #3 service db/1: remove db1  (replaced)",
+        "[2]    -> #3 service db/1: rename to db1_p-db-1  (kept until the new one is ready)",
         "[3]    -> #4 service db/1: rename to p-db-1  (replaced)",
         "[1,3,4] -> #5 service db/1: start  (replaced)",
         "[5]    -> #6 service web/1: restart  (db was replaced and asks for a restart)",

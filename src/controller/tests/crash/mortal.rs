@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::{BoxFuture, FutureExt, pending};
 use futures_util::stream::BoxStream;
+use serde_json::{Map, Value};
 use tokio::sync::watch;
 
 use crate::engine::sim::SimEngine;
@@ -13,6 +14,7 @@ use crate::engine::{
     NetworkSummary, PullProgress, StreamItem, VolumeSummary, Write, WriteReply,
 };
 use crate::observed::Container;
+use crate::sensitive::Sensitive;
 
 /// When a life ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,6 +144,10 @@ impl Engine for Mortal {
 
     fn inspect(&self, id: &ContainerId) -> Answer<'_, Container> {
         self.life.does("GET /containers/{id}/json", self.sim.inspect(id)).boxed()
+    }
+
+    fn create_body(&self, id: &ContainerId) -> Answer<'_, Sensitive<Map<String, Value>>> {
+        self.life.does("GET /containers/{id}/json", self.sim.create_body(id)).boxed()
     }
 
     fn inspect_network(&self, id: &str) -> Answer<'_, NetworkSummary> {
