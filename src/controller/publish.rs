@@ -12,6 +12,7 @@ use crate::clock::Timestamp;
 use crate::engine::{Fault, fault};
 use crate::lease::{self, Holder, LeaseState};
 use crate::observed::{Container, Observed, Slot, labels};
+use crate::plan::update::Stage;
 use crate::plan::{Plan, Report, Resource, SlotReport, Standing};
 use crate::probe::{Answer, Readiness, reason};
 use crate::store::Health;
@@ -153,6 +154,8 @@ fn stack(sight: &StackSight, old: Option<&StackStatus>, now: Timestamp) -> Stack
         };
         set("JournalUsable", holds(journal.failing.is_none()), reason, message);
     }
+    let (reason, message) = failed_updates(report);
+    set("UpdateFailed", holds(reason != "NoneFailed"), reason, message);
     if let Some(lease) = &view.lease {
         let held = match lease {
             LeaseState::Held { .. } => ConditionStatus::True,
@@ -207,6 +210,20 @@ fn leases(observed: &Observed, sights: &[StackSight]) -> Vec<LeaseView> {
         }
     };
     strongest.into_iter().map(view).collect()
+}
+
+/// Whether an update failed, and whether a person has to do something about it.
+fn failed_updates(report: &Report) -> (&'static str, String) {
+    let (mut reason, mut messages) = ("NoneFailed", Vec::new());
+    for (slot, stage) in &report.updates {
+        let Stage::Pinned(person) = stage else { continue };
+        if person.is_some() || reason == "NoneFailed" {
+            reason = if person.is_some() { "NeedsPerson" } else { "RolledBack" };
+        }
+        let message = report.slots.get(slot).map(|r| r.message.as_str()).unwrap_or_default();
+        messages.push(format!("service {slot}: {message}"));
+    }
+    (reason, messages.join("; "))
 }
 
 /// Calls that somebody before the engine doesn't let through.

@@ -5,6 +5,7 @@ use super::worker::View;
 use crate::engine::Fault;
 use crate::lease::LeaseState;
 use crate::observed::Slot;
+use crate::plan::update::Stage;
 use crate::plan::{Entry, Report, Resource, Scope, SlotReport, SlotStatus, Standing};
 
 /// A call that the engine refused so often in a row won't succeed by being repeated.
@@ -39,6 +40,15 @@ fn entries<'a>(report: &'a Report, scope: &'a Scope) -> impl Iterator<Item = &'a
     })
 }
 
+/// Slots in scope whose update failed: what serves there, if anything does, isn't what is wanted.
+pub fn failed_updates<'a>(
+    report: &'a Report,
+    scope: &'a Scope,
+) -> impl Iterator<Item = (&'a Slot, &'a SlotReport)> {
+    in_scope(report, scope)
+        .filter(|(slot, _)| matches!(report.updates.get(*slot), Some(Stage::Pinned(_))))
+}
+
 /// How many slots in scope are ready or completed, and how many there are.
 pub fn ready(report: &Report, scope: &Scope) -> (usize, usize) {
     let slots = || in_scope(report, scope);
@@ -49,6 +59,7 @@ pub fn ready(report: &Report, scope: &Scope) -> (usize, usize) {
 pub fn settled(report: &Report, scope: &Scope) -> bool {
     in_scope(report, scope).all(|(_, slot)| slot.status.is_settled())
         && entries(report, scope).all(|entry| !hinders(&entry.standing))
+        && failed_updates(report, scope).next().is_none()
 }
 
 /// Somebody must clear the way, or it may clear by itself: not settled yet.
@@ -75,7 +86,7 @@ pub fn judge(view: &View, scope: &Scope) -> Verdict {
     if settled(report, scope) {
         return Verdict::Settled;
     }
-    let mut hopeless = false;
+    let mut hopeless = failed_updates(report, scope).next().is_some();
     for entry in entries(report, scope) {
         match &entry.standing {
             Standing::Blocked(_) | Standing::Refused { .. } => hopeless = true,
@@ -108,6 +119,8 @@ pub fn reasons(view: &View, scope: &Scope) -> Vec<String> {
     let hindering = entries(report, scope)
         .filter(|entry| hinders(&entry.standing) && entry.standing != Standing::InProgress);
     lines.extend(hindering.map(|entry| format!("{}: {}", entry.resource, entry.standing)));
+    let failed = failed_updates(report, scope);
+    lines.extend(failed.map(|(slot, report)| format!("service {slot}: {}", report.message)));
     for (slot, report) in in_scope(report, scope).filter(|(_, r)| !r.status.is_settled()) {
         let head = format!("service {slot}: ");
         if lines.iter().any(|line| line.starts_with(&head)) {
@@ -212,6 +225,22 @@ mod tests {
         );
         let starting = view(&[down, ("c", SlotStatus::Starting)], vec![blocked()]);
         assert_eq!(verdict(&starting), Verdict::Working);
+    }
+
+    #[test]
+    fn an_update_that_failed_is_no_success_whatever_serves_now() {
+        for (status, person) in [(SlotStatus::Ready, None), (SlotStatus::Held, Some("data"))] {
+            let mut view = view(&[("a", status), ("b", SlotStatus::Ready)], vec![]);
+            let mut report = (*view.report).clone();
+            let stage = Stage::Pinned(person.map(str::to_owned));
+            report.updates.insert(slot("a"), stage);
+            report.slots.get_mut(&slot("a")).expect("there").message = "update failed: x".into();
+            view.report = Arc::new(report);
+            assert_eq!(verdict(&view), Verdict::Stuck);
+            assert_eq!(reasons(&view, &Scope::default()), ["service a/1: update failed: x"]);
+            let other = Scope { services: ["b".to_owned()].into() };
+            assert_eq!(judge(&view, &other), Verdict::Settled);
+        }
     }
 
     #[test]

@@ -44,6 +44,14 @@ async fn running(yaml: &str) -> Scene {
     scene
 }
 
+/// Status and reason of the stack's condition about updates.
+fn condition(scene: &Scene) -> String {
+    let status = scene.told();
+    let found = status.stacks[0].conditions.iter().find(|c| c.kind == "UpdateFailed");
+    let found = found.expect("the condition");
+    format!("{:?} {}", found.status, found.reason)
+}
+
 /// As [`Scene::settle`], where an update that failed may be waited for.
 async fn over(scene: &Scene) {
     scene.settle(secs(300)).await;
@@ -86,8 +94,9 @@ async fn row_31_an_update_that_is_never_healthy_is_rolled_back_and_pinned() {
     scene.says("service web/1", "update failed: unhealthy: Docker healthcheck; rolled back to");
     let told = scene.announced.told();
     assert!(told.len() == 1 && told[0].starts_with("UpdateRolledBack service web/1: "), "{told:?}");
-    scene.sim.behave("app:2", Behaviour::default());
+    assert_eq!(condition(&scene), "True RolledBack");
     over(&scene).await;
+    scene.sim.behave("app:2", Behaviour::default());
     scene.stays_idle(secs(3600)).await;
     // It still heals.
     scene.sim.crash("p-web-1", 1).expect("it runs");
@@ -98,6 +107,7 @@ async fn row_31_an_update_that_is_never_healthy_is_rolled_back_and_pinned() {
     over(&scene).await;
     let web = only(&scene).await;
     assert_eq!(web.image_id, "sha256:bbbb");
+    assert_eq!(condition(&scene), "False NoneFailed");
     assert_eq!(scene.announced.bodies(), 0);
     scene.stays_idle(secs(600)).await;
 }
@@ -140,6 +150,7 @@ async fn row_31_data_are_not_rolled_back() {
     scene.edit(goal(2, &other_image(DATA)));
     over(&scene).await;
     assert_eq!(scene.status("web"), SlotStatus::Held);
+    assert_eq!(condition(&scene), "True NeedsPerson");
     scene.says("service web/1", "stopped and not rolled back to image aaaa");
     scene.says("service web/1", "the new one is image bbbb");
     scene.says("service web/1", "--volumes-from p-web-1:ro");

@@ -7,13 +7,15 @@ use homeostat::desired::{OrphanPolicy, Policy};
 use crate::support::scene::{SOON, Stranger, free_subnet, up, up_with};
 use crate::support::{IMAGE, Setup, Stack, docker};
 
-/// The steps of a replacement, in their order.
-const UPDATE: [&str; 5] = [
+/// The steps of an update, in their order: the old container goes once the new one has proved
+/// itself.
+const UPDATE: [&str; 6] = [
     "service web/1: create ID_P-web-1",
     "service web/1: stop ID",
-    "service web/1: remove ID",
+    "service web/1: rename to ID_P-web-1",
     "service web/1: rename to P-web-1",
     "service web/1: start",
+    "service web/1: remove ID",
 ];
 
 /// Named and anonymous volumes, a static address, two networks.

@@ -6,3 +6,4 @@ mod limits;
 mod namespaces;
 mod networks;
 mod restarts;
+mod updates;

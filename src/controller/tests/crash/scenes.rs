@@ -112,3 +112,50 @@ async fn row_38_killed_at_every_act_of_a_recovery() {
     };
     at_every_act(recovery, &[]).await;
 }
+
+/// A service with a child in its namespace.
+const PAIR: &str = "
+services:
+  a:
+    image: app:1
+    healthcheck: {test: [CMD, ok], interval: 1s, retries: 3}
+    networks: {back: {ipv4_address: 10.8.0.10}}
+  side: {image: 'app:1', network_mode: 'service:a', depends_on: [a]}
+networks: {back: {ipam: {config: [{subnet: 10.8.0.0/24}]}}}
+";
+
+/// A stage on which the next image may not work.
+fn update_stage() -> Arc<SimEngine> {
+    let sim = stage();
+    sim.add_image("good:1", "sha256:good");
+    sim.add_image("bad:1", "sha256:bad");
+    sim.behave("good:1", ready_after(secs(1)));
+    sim.behave("bad:1", Behaviour { ready_after: None, ..Behaviour::default() });
+    sim
+}
+
+/// The old container stays until the new one is ready, and then goes.
+#[tokio::test(start_paused = true)]
+async fn row_38_killed_at_every_act_of_an_update() {
+    let update = Play {
+        engine: update_stage,
+        before: Some(PAIR),
+        act: nothing,
+        then: || PAIR.replacen("app:1", "good:1", 1),
+        within: secs(30),
+    };
+    at_every_act(update, &[]).await;
+}
+
+/// The new container is never ready: the old one comes back, and its child with it.
+#[tokio::test(start_paused = true)]
+async fn row_38_killed_at_every_act_of_an_update_with_rollback() {
+    let update = Play {
+        engine: update_stage,
+        before: Some(PAIR),
+        act: nothing,
+        then: || PAIR.replacen("app:1", "bad:1", 1),
+        within: secs(30),
+    };
+    at_every_act(update, &[]).await;
+}

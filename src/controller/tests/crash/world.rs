@@ -17,6 +17,10 @@ pub(super) struct World {
     backoff: BTreeMap<String, u32>,
     jobs: BTreeMap<String, (String, String)>,
     applied: BTreeMap<String, String>,
+    /// Updates under way: what each keeps, and how often the new one died.
+    updates: BTreeMap<String, (String, u32)>,
+    /// Updates that failed.
+    pins: BTreeMap<String, String>,
     open: Vec<String>,
 }
 
@@ -43,7 +47,22 @@ impl World {
         let open = recalled.unfinished.into_iter();
         let open = open.map(|u| format!("{}: {}", u.intent.name, u.intent.op)).collect();
         let applied = recalled.applied;
-        Self { containers, networks, volumes, made: made(sim), backoff, jobs, applied, open }
+        let name = |id: &ContainerId| (*names.get(id.0.as_str()).unwrap_or(&"gone")).to_owned();
+        let updates = recalled.updates.iter();
+        let updates = updates.map(|(s, u)| (s.to_string(), (name(&u.kept), u.deaths))).collect();
+        let pins = recalled.pins.into_iter().map(|(s, pin)| (s, pin.sentence())).collect();
+        Self {
+            containers,
+            networks,
+            volumes,
+            made: made(sim),
+            backoff,
+            jobs,
+            applied,
+            updates,
+            pins,
+            open,
+        }
     }
 
     /// How often something was made or started: `start web`.
@@ -54,13 +73,16 @@ impl World {
     /// The same without how often things were made.
     pub fn end_state(&self) -> String {
         format!(
-            "{:#?}\n{:#?}\n{:#?}\nbackoff {:?}\njobs {:?}\napplied {:#?}\nopen {:?}",
+            "{:#?}\n{:#?}\n{:#?}\nbackoff {:?}\njobs {:?}\napplied {:#?}\nupdates {:#?}\n\
+             pins {:#?}\nopen {:?}",
             self.containers,
             self.networks,
             self.volumes,
             self.backoff,
             self.jobs,
             self.applied,
+            self.updates,
+            self.pins,
             self.open
         )
     }
