@@ -175,7 +175,8 @@ impl Worker {
         let tap = Tap { wishes: wish, views: seen, progress: progress.clone() };
         let metrics = Arc::clone(&parts.metrics);
         let count = Arc::new(move |answer| metrics.probed(answer));
-        let prober = Prober::new(Arc::clone(&parts.clock), answered, count);
+        let prober =
+            Prober::new(Arc::clone(&parts.clock), answered, count, Arc::clone(&parts.engine));
         let worker = Self {
             memory: Memory { tier: parts.engine.tier(), ..parts.memory.clone() },
             parts,

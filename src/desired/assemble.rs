@@ -1,4 +1,5 @@
-//! Joins a Compose project and a Stack into one goal; pure.
+//! Joins a Compose project and a Stack into one goal. Reads nothing, but for the place of a finding
+//! that names a line of the Compose files.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,12 +10,13 @@ use sha2::{Digest, Sha256};
 
 use super::diagnostics::Diagnostics;
 use super::files::ResourceFile;
+use super::places;
 use super::{
     Desired, OrderError, OrphanPolicy, Policy, ReadinessPolicy, RollbackPolicy, ServiceTraits,
     host_path,
 };
 use crate::api::diagnostic::{Diagnostic, did_you_mean};
-use crate::api::document::{Document, Value as Node};
+use crate::api::document::Document;
 use crate::api::stack::{
     ImagePull, Orphans, Paused, PolicySpec, Readiness, Rollback, ServiceSpec, Stack, StackSpec,
 };
@@ -115,10 +117,20 @@ pub fn assemble(
     if !errors.is_empty() {
         return Err(Diagnostics::new(errors).read(files_read));
     }
-    for warning in &desired.warnings {
+    for dropped in &desired.overruled {
+        let depends_on = match &dropped.edge {
+            Some((from, to)) => places::dependency(&desired.project.config_files, from, to),
+            None => None,
+        };
+        let depends_on = depends_on.map(|place| format!(" ({place})")).unwrap_or_default();
         let finding = match written {
-            Some(written) => written.at(&["spec", "recoveryOrder"], warning),
-            None => Diagnostic::file(&compose, warning),
+            Some(written) => {
+                let line = places::in_order(written, &dropped.earlier);
+                let order = format!(" ({}:{})", written.file.path.display(), line.line);
+                let message = dropped.message(&order, &depends_on);
+                Diagnostic::at(&written.file.path, &written.file.text, line, message)
+            }
+            None => Diagnostic::file(&compose, dropped.message("", &depends_on)),
         };
         warnings.push(finding.warning());
     }
@@ -290,17 +302,8 @@ fn order_error(
     let OrderError::UnknownService { name, .. } = error else {
         return Diagnostic::file(compose, message);
     };
-    let mut finding = written.at(&["spec", "recoveryOrder"], message);
-    let list = written.document.value(&["spec", "recoveryOrder"]).map(|n| &n.value);
-    if let Some(Node::List(items)) = list {
-        let is = |v: &Node| matches!(v, Node::Text(text) if text == name);
-        if let Some(item) = items.iter().find(|i| is(&i.value)) {
-            let at = written.document.place(item);
-            let text = &written.file.text;
-            finding = Diagnostic::at(&written.file.path, text, at, finding.message);
-        }
-    }
-    finding
+    let at = places::in_order(written, name);
+    Diagnostic::at(&written.file.path, &written.file.text, at, message)
 }
 
 fn fingerprint(project: &Project, spec: &StackSpec, scope: &Scope) -> String {

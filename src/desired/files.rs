@@ -157,6 +157,17 @@ pub fn resource_file(path: &Path) -> Result<Option<ResourceFile>, Diagnostic> {
     Ok(holds.then_some(file))
 }
 
+/// The text of a plain file of at most 1 MiB; `None` for all else.
+pub(super) fn read_bounded(path: &Path) -> Option<String> {
+    let metadata = std::fs::metadata(path).ok()?;
+    if !metadata.is_file() || metadata.len() > MAX_RESOURCE_FILE {
+        return None;
+    }
+    let mut bytes = Vec::new();
+    File::open(path).ok()?.take(MAX_RESOURCE_FILE).read_to_end(&mut bytes).ok()?;
+    String::from_utf8(bytes).ok()
+}
+
 /// Files of resources in a folder, by name; and those that can't be read.
 ///
 /// # Errors

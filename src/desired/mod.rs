@@ -6,6 +6,7 @@ pub mod digest;
 mod files;
 mod host_path;
 pub mod order;
+mod places;
 pub mod scope;
 pub mod shell;
 pub mod source;
@@ -42,8 +43,8 @@ pub struct Desired {
     pub services: BTreeMap<String, ServiceTraits>,
     /// Policies.
     pub policy: Policy,
-    /// What a person should know about these files.
-    pub warnings: Vec<String>,
+    /// Parts of `recoveryOrder` that `depends_on` overrules.
+    pub overruled: Vec<order::Dropped>,
 }
 
 /// What a Stack adds to a service.
@@ -128,7 +129,7 @@ impl Desired {
         }
         let optional: BTreeSet<&str> =
             services.iter().filter(|(_, t)| t.optional).map(|(n, _)| n.as_str()).collect();
-        let order::Ordering { order, soft, warnings } =
+        let order::Ordering { order, soft, dropped: overruled } =
             order::order(&project, recovery_order, &optional)?;
         let hashes = project
             .services
@@ -136,7 +137,7 @@ impl Desired {
             .filter(|s| parents(s).is_empty())
             .map(|s| (s.name.clone(), crate::compose::service_hash(s.canonical.expose())))
             .collect();
-        Ok(Self { generation, project, order, soft, hashes, services, policy, warnings })
+        Ok(Self { generation, project, order, soft, hashes, services, policy, overruled })
     }
 
     /// What the Stack says of a service.

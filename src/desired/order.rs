@@ -32,7 +32,36 @@ pub struct Ordering {
     /// Soft predecessors by service.
     pub soft: BTreeMap<String, BTreeSet<String>>,
     /// Soft edges that were dropped.
-    pub warnings: Vec<String>,
+    pub dropped: Vec<Dropped>,
+}
+
+/// A soft edge against the hard order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dropped {
+    /// What `recoveryOrder` puts first.
+    pub earlier: String,
+    /// What it puts after that.
+    pub later: String,
+    /// The first `depends_on` on the way from `earlier` to `later`, as (service, what it names);
+    /// `None` where other soft edges are part of that way.
+    pub edge: Option<(String, String)>,
+}
+
+impl Dropped {
+    /// For people; the places are those of the two lines, where they are known.
+    pub fn message(&self, order: &str, depends_on: &str) -> String {
+        let Self { earlier, later, edge } = self;
+        let why = match edge {
+            Some((from, to)) if from == earlier && to == later => {
+                format!("{earlier} depends on {later}{depends_on}")
+            }
+            Some((_, to)) => {
+                format!("{earlier} depends on {to}{depends_on}, and that on {later}")
+            }
+            None => format!("{earlier} comes after {later} by what is before it"),
+        };
+        format!("recoveryOrder puts {earlier} before {later}{order}, but {why}; depends_on wins")
+    }
 }
 
 /// Orders the services of a project.
@@ -54,7 +83,7 @@ pub fn order(
     let by_rank = |a: &&str| (rank.get(*a).copied().unwrap_or(usize::MAX), (*a).to_owned());
     // Hard edges alone decide whether there is an order at all.
     sort(&hard, by_rank)?;
-    let (soft, warnings) = soft_edges(project, recovery, optional, &hard)?;
+    let (soft, dropped) = soft_edges(project, recovery, optional, &hard)?;
     let mut edges = hard;
     for (name, before) in &soft {
         if let Some(deps) = edges.get_mut(name.as_str()) {
@@ -62,7 +91,7 @@ pub fn order(
         }
     }
     let order = sort(&edges, by_rank)?;
-    Ok(Ordering { order, soft, warnings })
+    Ok(Ordering { order, soft, dropped })
 }
 
 /// Kahn's algorithm; among those that could come next, the least key comes first.
@@ -114,7 +143,7 @@ fn cycle(hard: &BTreeMap<&str, BTreeSet<&str>>, stuck: &BTreeSet<&str>) -> Vec<S
     path.into_iter().map(str::to_owned).collect()
 }
 
-type Soft = (BTreeMap<String, BTreeSet<String>>, Vec<String>);
+type Soft = (BTreeMap<String, BTreeSet<String>>, Vec<Dropped>);
 
 /// Everything earlier in the recovery order comes before what is later, unless that closes a
 /// circle with the edges so far.
@@ -125,7 +154,7 @@ fn soft_edges(
     hard: &BTreeMap<&str, BTreeSet<&str>>,
 ) -> Result<Soft, OrderError> {
     let mut soft: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    let mut warnings = Vec::new();
+    let mut dropped = Vec::new();
     let mut dependents: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for (service, deps) in hard {
         for dep in deps {
@@ -151,17 +180,28 @@ fn soft_edges(
                 continue;
             }
             if below.contains(earlier.as_str()) {
-                warnings.push(format!(
-                    "recoveryOrder puts {earlier} before {name}, but {earlier} depends on {name}; \
-                     depends_on wins"
-                ));
+                let edge = first_edge(hard, earlier, name);
+                dropped.push(Dropped { earlier: earlier.clone(), later: name.clone(), edge });
                 continue;
             }
             soft.entry(name.clone()).or_default().insert(earlier.clone());
             dependents.entry(earlier).or_default().insert(name);
         }
     }
-    Ok((soft, warnings))
+    Ok((soft, dropped))
+}
+
+/// The first hard edge on a way from one service to another.
+fn first_edge(
+    hard: &BTreeMap<&str, BTreeSet<&str>>,
+    from: &str,
+    to: &str,
+) -> Option<(String, String)> {
+    let next = hard.get(from)?;
+    let leads = |dep: &&&str| **dep == to || reachable(hard, dep).contains(to);
+    // The edge itself, if there is one, rather than a way around.
+    let dep = next.get(to).or_else(|| next.iter().find(leads))?;
+    Some((from.to_owned(), (*dep).to_owned()))
 }
 
 fn reachable<'a>(edges: &BTreeMap<&'a str, BTreeSet<&'a str>>, from: &str) -> BTreeSet<&'a str> {
@@ -237,7 +277,11 @@ mod tests {
         let o = order(&p, &names(&["a", "b", "c"]), &BTreeSet::new()).expect("orders");
         assert_eq!(o.soft.get("b"), None);
         assert_eq!(o.soft["c"], ["a".to_owned(), "b".to_owned()].into());
-        assert_eq!(o.warnings.len(), 1);
+        assert_eq!(o.dropped.len(), 1);
+        assert_eq!(
+            o.dropped[0].message(" (s:1)", " (c:2)"),
+            "recoveryOrder puts a before b (s:1), but a depends on b (c:2); depends_on wins"
+        );
     }
 
     #[test]
@@ -254,7 +298,10 @@ mod tests {
         assert_eq!(o.order, names(&["c", "a", "b"]));
         assert_eq!(o.soft["b"], ["a".to_owned()].into());
         assert_eq!(o.soft.get("c"), None);
-        assert_eq!(o.warnings.len(), 2);
+        assert_eq!(o.dropped.len(), 2);
+        let p = project(&[("a", &["x"]), ("b", &[]), ("x", &["b"])]);
+        let o = order(&p, &names(&["a", "b"]), &BTreeSet::new()).expect("orders");
+        assert_eq!(o.dropped[0].edge, Some(("a".into(), "x".into())), "over another service");
     }
 
     #[test]

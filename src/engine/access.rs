@@ -32,7 +32,7 @@ const fn makes(call: &'static str, purpose: &'static str) -> Access {
 }
 
 /// Every call that this program makes.
-pub const CALLS: [Access; 25] = [
+pub const CALLS: [Access; 27] = [
     reads("GET /_ping", "is it there, and which API versions does it speak"),
     reads("GET /version", "the same, where a proxy forbids the ping"),
     reads("GET /info", "its ID, and what it can do"),
@@ -58,6 +58,11 @@ pub const CALLS: [Access; 25] = [
         "takes the project's lease; in the tier `reconcile` also makes volumes",
     ),
     heals("DELETE /volumes/{name}", "gives leases back (no other volume is ever removed)"),
+    heals(
+        "POST /containers/{id}/exec",
+        "asks a server by its own client (`valkey-cli PING`), where no address reaches it",
+    ),
+    heals("POST /exec/{id}/start", "the same"),
     makes("POST /containers/create", "makes a container"),
     makes("POST /containers/{id}/rename", "gives a new container its name"),
     makes("DELETE /containers/{id}", "removes a replaced or unwanted container; its volumes stay"),

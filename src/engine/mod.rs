@@ -23,8 +23,9 @@ use serde_json::{Map, Value};
 
 pub use fault::Fault;
 pub use types::{
-    Capabilities, ContainerId, ContainerSummary, EngineEvent, EngineInfo, ImageSummary, LogChunk,
-    LogOptions, NetworkSummary, PullProgress, StreamItem, VolumeSummary, Write, WriteReply,
+    Capabilities, ContainerId, ContainerSummary, EngineEvent, EngineInfo, Exec, ImageSummary,
+    LogChunk, LogOptions, NetworkSummary, PullProgress, StreamItem, VolumeSummary, Write,
+    WriteReply,
 };
 
 use crate::observed::Container;
@@ -96,6 +97,22 @@ pub trait Engine: Send + Sync + 'static {
         id: &'a ContainerId,
         options: &'a LogOptions,
     ) -> BoxFuture<'a, Result<BoxStream<'static, Result<LogChunk, Fault>>, Fault>>;
+    /// Runs a command inside a running container and returns what it prints, cut at 4 KiB. The one
+    /// exception to «idle means no writes»; nothing of the container's configuration changes. An
+    /// engine that can't says so with [`Fault::Rejected`].
+    fn exec<'a>(
+        &'a self,
+        _id: &'a ContainerId,
+        _exec: &'a Exec,
+    ) -> BoxFuture<'a, Result<Vec<u8>, Fault>> {
+        Box::pin(async {
+            Err(Fault::Rejected {
+                call: "POST /containers/{id}/exec".into(),
+                status: 501,
+                message: "this engine runs no commands in containers".into(),
+            })
+        })
+    }
     /// Pulls an image, reporting progress. Ends when the image is complete.
     fn pull<'a>(
         &'a self,

@@ -186,6 +186,17 @@ pub struct LogChunk {
     pub bytes: Vec<u8>,
 }
 
+/// A command to run inside a container: for probes that no address reaches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exec {
+    /// Program and arguments; no shell reads them.
+    pub command: Vec<String>,
+    /// Variables beside the container's own, `NAME=value`.
+    pub environment: Vec<Sensitive<String>>,
+    /// Time for all of it.
+    pub deadline: Duration,
+}
+
 /// One progress message of a pull.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PullProgress {

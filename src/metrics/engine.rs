@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::{EngineCall, Metrics};
 use crate::clock::Clock;
+use crate::engine::types::Exec;
 use crate::engine::types::{
     ContainerSummary, EngineInfo, ImageSummary, LogChunk, LogOptions, NetworkSummary, PullProgress,
     StreamItem, VolumeSummary, Write, WriteReply,
@@ -130,6 +131,14 @@ impl Engine for Counted {
         progress: &'a (dyn Fn(PullProgress) + Send + Sync),
     ) -> BoxFuture<'a, Result<(), Fault>> {
         self.counted(EngineCall::Pull, self.engine.pull(reference, platform, progress))
+    }
+
+    fn exec<'a>(
+        &'a self,
+        id: &'a ContainerId,
+        exec: &'a Exec,
+    ) -> BoxFuture<'a, Result<Vec<u8>, Fault>> {
+        self.timed(EngineCall::Exec, self.engine.exec(id, exec))
     }
 
     fn write<'a>(&'a self, write: &'a Write) -> BoxFuture<'a, Result<WriteReply, Fault>> {

@@ -130,6 +130,8 @@ label! {
         Logs = "logs",
         /// `POST /images/create`.
         Pull = "pull",
+        /// `POST /containers/{id}/exec` and the start of it.
+        Exec = "exec",
         /// Any write.
         Write = "write",
     }

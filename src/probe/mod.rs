@@ -15,6 +15,7 @@ use crate::engine::ContainerId;
 pub mod ask;
 mod chroma;
 mod comfyui;
+pub mod command;
 mod connect;
 mod credentials;
 mod generic;

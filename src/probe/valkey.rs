@@ -76,7 +76,7 @@ async fn reply<R: tokio::io::AsyncRead + Unpin>(
 }
 
 /// What an error reply means. All of them are alive.
-fn classify(code: &str, details: Option<&str>) -> Outcome {
+pub(super) fn classify(code: &str, details: Option<&str>) -> Outcome {
     let details = details.unwrap_or_default();
     match code {
         "LOADING" => Outcome::alive("Loading", "it loads its data: wait"),

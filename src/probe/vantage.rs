@@ -1,6 +1,6 @@
 //! From where a container can be reached: an explicit endpoint, its own addresses, its published
-//! ports, in this order. A fourth one, the driver's command by `exec`, is a matter of the engine
-//! and would be another [`Vantage`] that [`crate::probe::ask`] is never given.
+//! ports, in this order. The last one, the driver's command by `exec`, is a matter of the engine:
+//! [`crate::probe::command`].
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -22,6 +22,8 @@ pub enum Vantage {
     },
     /// A port that the engine publishes.
     Published,
+    /// The driver's own client, inside the container.
+    Exec,
 }
 
 /// Where to connect.

@@ -9,6 +9,7 @@ use crate::controller::snapshot::Dirty;
 use crate::observed::{ContainerState, Observed, Slot};
 use crate::plan::Resource;
 use crate::plan::running::ENGINE_RESTART_GRACE;
+use crate::probe::command;
 use crate::probe::prober::Target;
 use crate::probe::vantage::{Reach, candidates};
 
@@ -30,6 +31,7 @@ impl Worker {
                 started: started.0,
                 probe: Arc::clone(probe),
                 candidates: candidates(probe, container, observed, local),
+                command: command::allowed(probe, container, self.memory.tier),
             };
             targets.insert(slot, target);
         }

@@ -131,3 +131,20 @@ fn values_of_variables_are_not_shown() {
     assert!(said.contains("5:33: unknown key `inherit`"), "{said}");
     assert!(!said.contains("hunter2"), "{said}");
 }
+
+#[test]
+fn a_recovery_order_against_the_dependencies_names_both_lines() {
+    let compose = "services:\n  a:\n    image: x\n    depends_on:\n      - b\n  b:\n    image: x\n    depends_on:\n      c: {condition: service_started}\n  c: {image: x}\n";
+    let text = stack("spec:\n  recoveryOrder:\n    - b\n    - a\n    - c\n");
+    let folder = Folder::new(&[("stack.yaml", &text), ("compose.yaml", compose)]);
+    let loaded = folder.load().expect("it is only a warning");
+    let said: Vec<String> = loaded.warnings.iter().map(|w| folder.plain(&w.to_string())).collect();
+    let all = said.join("\n");
+    for words in [
+        "recoveryOrder puts b before a (/bot/stack.yaml:6), but",
+        "recoveryOrder puts b before c (/bot/stack.yaml:6), but b depends on c (/bot/compose.yaml:9)",
+        "recoveryOrder puts a before c (/bot/stack.yaml:7), but a depends on b (/bot/compose.yaml:5), and that on c",
+    ] {
+        assert_eq!(all.contains(words), !words.ends_with("but"), "{words}:\n{all}");
+    }
+}

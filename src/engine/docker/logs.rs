@@ -15,14 +15,14 @@ const NAME: &str = "GET /containers/{id}/logs";
 /// big-endian number, then the bytes. A frame is handed over as it comes, so that its length
 /// never becomes memory.
 #[derive(Debug, Default)]
-struct Frames {
+pub(super) struct Frames {
     header: Vec<u8>,
     stderr: bool,
     left: usize,
 }
 
 impl Frames {
-    fn push(&mut self, mut piece: Bytes, out: &mut Vec<LogChunk>) -> Result<(), String> {
+    pub(super) fn push(&mut self, mut piece: Bytes, out: &mut Vec<LogChunk>) -> Result<(), String> {
         while piece.has_remaining() {
             if self.left == 0 {
                 let take = (8 - self.header.len()).min(piece.len());

@@ -16,6 +16,7 @@ mod decode;
 mod encode;
 pub mod endpoint;
 mod events;
+mod exec;
 #[cfg(test)]
 mod fake;
 mod faults;
@@ -41,8 +42,8 @@ use self::encode::encode;
 pub use self::endpoint::{Address, Endpoint, Surroundings, Tls};
 use self::transport::{Answer, Call, SharedTransport, Transport};
 use super::{
-    ContainerId, ContainerSummary, Engine, EngineInfo, Fault, ImageSummary, LogChunk, LogOptions,
-    NetworkSummary, PullProgress, StreamItem, Tier, VolumeSummary, Write, WriteReply,
+    ContainerId, ContainerSummary, Engine, EngineInfo, Exec, Fault, ImageSummary, LogChunk,
+    LogOptions, NetworkSummary, PullProgress, StreamItem, Tier, VolumeSummary, Write, WriteReply,
 };
 use crate::observed::lenient::{at, flag, int, text};
 use crate::observed::{Container, normalise};
@@ -394,6 +395,21 @@ impl Engine for Docker {
                 }
             };
             pull::pull(&self.transport, &version, reference, platform, auth, progress).await
+        })
+    }
+
+    fn exec<'a>(
+        &'a self,
+        id: &'a ContainerId,
+        exec: &'a Exec,
+    ) -> BoxFuture<'a, Result<Vec<u8>, Fault>> {
+        Box::pin(async move {
+            const NAME: &str = "POST /containers/{id}/exec";
+            self.allow(Tier::Heal, NAME)?;
+            let version = self.version().await?.prefix();
+            let run = exec::run(&self.transport, &version, id, exec);
+            let late = || Fault::Timeout { call: NAME.into(), after: exec.deadline };
+            tokio::time::timeout(exec.deadline, run).await.map_err(|_| late())?
         })
     }
 

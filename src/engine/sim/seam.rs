@@ -13,6 +13,7 @@ use super::faults::{CallFault, status_fault};
 use super::model::{Refusal, WriteRecord, timing};
 use super::show;
 use super::world::World;
+use crate::engine::types::Exec;
 use crate::engine::types::{
     ContainerId, ContainerSummary, EngineInfo, ImageSummary, LogChunk, LogOptions, NetworkSummary,
     PullProgress, StreamItem, VolumeSummary, Write, WriteReply,
@@ -289,6 +290,16 @@ impl Engine for SimEngine {
             });
             Ok(())
         })
+    }
+
+    /// Every container has the client that is asked for, and it finds a server where one serves.
+    fn exec<'a>(&'a self, id: &'a ContainerId, exec: &'a Exec) -> Answer<'a, Vec<u8>> {
+        let (core, container) = (Arc::clone(&self.core), id.clone());
+        Box::pin(self.call("POST /containers/{id}/exec", &id.0, exec.deadline, async move {
+            sleep(timing::READ).await;
+            let serves = core.read(|w| w.serves(&container));
+            Ok(if serves { b"PONG\n".to_vec() } else { b"Could not connect\n".to_vec() })
+        }))
     }
 
     fn write<'a>(&'a self, write: &'a Write) -> Answer<'a, WriteReply> {

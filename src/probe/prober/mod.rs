@@ -17,9 +17,10 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
-use crate::engine::ContainerId;
+use crate::engine::{ContainerId, DynEngine};
 use crate::observed::Slot;
 use crate::probe::ask::{Observation, ask};
+use crate::probe::command::{self, Commands};
 use crate::probe::spec::Probe;
 use crate::probe::vantage::{Candidate, Reached};
 use crate::probe::{Answer, Readiness};
@@ -42,6 +43,8 @@ pub struct Target {
     pub probe: Arc<Probe>,
     /// Where.
     pub candidates: Vec<Candidate>,
+    /// Its driver's client may be run inside it.
+    pub command: bool,
 }
 
 /// Makes one observation: the seam between the schedule and the network.
@@ -57,13 +60,18 @@ pub type Count = Arc<dyn Fn(Answer) + Send + Sync>;
 struct Network {
     clock: Arc<dyn Clock>,
     count: Count,
+    commands: Arc<Commands>,
 }
 
 impl Observe for Network {
     fn observe(&self, target: Target, reached: Reached) -> BoxFuture<'static, Observation> {
         let (clock, count) = (Arc::clone(&self.clock), Arc::clone(&self.count));
+        let commands = Arc::clone(&self.commands);
         async move {
-            let seen = ask(&target.probe, &target.candidates, &reached, &*clock).await;
+            let mut seen = ask(&target.probe, &target.candidates, &reached, &*clock).await;
+            if target.command && command::due(&seen, &reached) {
+                seen = commands.ask(&target.container, &target.probe, &*clock).await;
+            }
             count(seen.outcome.answer);
             seen
         }
@@ -99,8 +107,14 @@ pub struct Prober {
 
 impl Prober {
     /// Starts a prober without targets, on the present tokio runtime.
-    pub fn new(clock: Arc<dyn Clock>, tx: mpsc::Sender<(Slot, Readiness)>, count: Count) -> Self {
-        let observe = Arc::new(Network { clock: Arc::clone(&clock), count });
+    pub fn new(
+        clock: Arc<dyn Clock>,
+        tx: mpsc::Sender<(Slot, Readiness)>,
+        count: Count,
+        engine: DynEngine,
+    ) -> Self {
+        let commands = Arc::new(Commands::new(engine));
+        let observe = Arc::new(Network { clock: Arc::clone(&clock), count, commands });
         Self::with(clock, tx, observe)
     }
 

@@ -97,7 +97,8 @@ fn target(started: i64) -> Target {
     let spec: ServiceSpec = serde_saphyr::from_str("driver: valkey\n").expect("a spec");
     let probe = Probe::of(&spec).expect("valid").expect("a probe");
     let container = ContainerId("c".into());
-    Target { container, started, probe: Arc::new(probe), candidates: Vec::new() }
+    let probe = Arc::new(probe);
+    Target { container, started, probe, candidates: Vec::new(), command: false }
 }
 
 fn one(started: i64) -> BTreeMap<Slot, Target> {

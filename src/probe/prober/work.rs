@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
@@ -11,8 +12,8 @@ use crate::observed::Slot;
 use crate::probe::ask::Observation;
 use crate::probe::prober::{MAX_RUNNING, Observe, Shared, Target, lock};
 use crate::probe::schedule::{fold, next_delay};
-use crate::probe::vantage::Reached;
-use crate::probe::{Outcome, Readiness};
+use crate::probe::vantage::{Reached, Vantage};
+use crate::probe::{Outcome, Readiness, command};
 
 /// Slots whose vantages are remembered; a slot without a target is forgotten beyond it.
 const MAX_REMEMBERED: usize = 4096;
@@ -82,7 +83,7 @@ impl Work {
     }
 
     /// Time until the next probe is due; `None` while none can start.
-    fn wait(&self) -> Option<std::time::Duration> {
+    fn wait(&self) -> Option<Duration> {
         if self.running.len() >= MAX_RUNNING {
             return None;
         }
@@ -186,6 +187,10 @@ impl Work {
             return;
         }
         entry.running = None;
+        let spacing = match &observation.reached {
+            Some(Vantage::Exec) => command::SPACING,
+            _ => Duration::ZERO,
+        };
         if let Some(vantage) = observation.reached {
             self.reached.entry(slot.clone()).or_default().insert(vantage);
         }
@@ -193,14 +198,14 @@ impl Work {
         let (readiness, tell) = fold(&entry.readiness, observation.outcome, now);
         entry.readiness = readiness.clone();
         let delay = match std::mem::take(&mut entry.again) {
-            true => std::time::Duration::ZERO,
+            true => Duration::ZERO,
             false => next_delay(&readiness, entry.begun, entry.target.probe.interval, now),
         };
         lock(&self.shared.table).insert(slot.clone(), readiness.clone());
         if tell || self.outbox.contains_key(&slot) {
             self.outbox.insert(slot.clone(), readiness);
         }
-        self.schedule(&slot, now.after(delay));
+        self.schedule(&slot, now.after(delay.max(spacing)));
     }
 
     fn slot_of(&self, id: Id) -> Option<Slot> {

@@ -247,3 +247,61 @@ services:
         assert_eq!(after[name], before[name], "{}", daemon.log());
     }
 }
+
+#[test]
+fn row_53_valkey_that_no_address_reaches_is_asked_by_its_own_client() {
+    let mut home = Home::new();
+    let project = home.project("exec");
+    home.write(
+        "compose.yaml",
+        &format!(
+            "name: {project}\nservices:\n  valkey:\n    image: homeostat-test/valkey:8\n    command: [valkey-server, --save, '', --requirepass, canary-exec-3b1f]\n    network_mode: none\n    stop_grace_period: 1s\n"
+        ),
+    );
+    let stack = |auth: &str| {
+        format!(
+            "apiVersion: homeostat.dev/v1alpha1\nkind: Stack\nmetadata: {{name: exec}}\nspec:\n  source:\n    compose: {{files: [compose.yaml]}}\n  services:\n    valkey: {{driver: valkey, interval: 500ms{auth}}}\n"
+        )
+    };
+    let told = |daemon: &Daemon, kind: &str| condition(&service(daemon, "valkey"), kind);
+    home.write("stack.yaml", &stack(""));
+    let daemon = home.daemon(&["--log-level", "trace"]);
+    daemon.until("it wants a password", || {
+        told(&daemon, "CredentialMissing").starts_with("True CredentialMissing it wants a password")
+    });
+    let before = runs(&project);
+    // The secret goes by a file, and into the client's environment.
+    let secret = home.stacks().join("secret");
+    std::fs::write(&secret, "canary-exec-3b1f\n").expect("writes");
+    let auth = format!(", auth: {{passwordFile: '{}'}}", secret.display());
+    home.write("stack.yaml", &stack(&auth));
+    // Not sooner than every half minute.
+    daemon.within(Duration::from_secs(60), "its client finds it ready", || {
+        told(&daemon, "CredentialMissing").starts_with("False")
+            && told(&daemon, "ProbeUnreachable").starts_with("False")
+            && service(&daemon, "valkey")["status"] == "ready"
+    });
+    assert_eq!(runs(&project), before, "never a recovery: {}", daemon.log());
+    assert!(!daemon.log().contains("canary-exec-3b1f"));
+    daemon.stop();
+    // The tier observe runs nothing in anybody's container.
+    let since = docker(&["info", "-f", "{{.SystemTime}}"]);
+    let daemon = home.daemon(&["--tier", "observe"]);
+    daemon.until("nobody can tell", || {
+        told(&daemon, "ProbeUnreachable").starts_with("True ProbeUnreachable")
+    });
+    daemon.stop();
+    let until = docker(&["info", "-f", "{{.SystemTime}}"]);
+    let events = docker(&[
+        "events",
+        "--since",
+        &since,
+        "--until",
+        &until,
+        "--filter",
+        &format!("container={project}-valkey-1"),
+        "--format",
+        "{{.Action}}",
+    ]);
+    assert!(!events.contains("exec"), "{events}");
+}

@@ -85,9 +85,18 @@ fn canaries_stay_where_they_were_written() {
     ] {
         said.push((path.into(), daemon.get(path).1));
     }
-    for args in
-        [&["get", "services", "-o", "json"][..], &["get", "stacks", "-o", "yaml"], &["events"]]
-    {
+    for args in [
+        &["get", "services", "-o", "json"][..],
+        &["get", "stacks", "-o", "yaml"],
+        &["get", "volumes", "-o", "json"],
+        &["get", "networks", "-o", "json"],
+        &["get", "leases", "-o", "json"],
+        &["describe", "stack/stacks"],
+        &["describe", "service/a"],
+        &["plan", "-o", "json"],
+        &["validate", "."],
+        &["events"],
+    ] {
         let ran = home.run(args);
         said.push((args.join(" "), ran.stdout + &ran.stderr));
     }
