@@ -1,5 +1,6 @@
 //! The only loop: observe, plan, execute, again.
 
+pub mod acts;
 pub mod answer;
 pub mod changes;
 pub mod claims;

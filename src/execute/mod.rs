@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Now;
 use crate::desired::Desired;
-use crate::engine::{ContainerId, DynEngine, Fault, PullProgress, WriteReply};
+use crate::engine::{ContainerId, DynEngine, Fault, PullProgress, Write, WriteReply};
 use crate::observed::{Observed, Slot};
 use crate::plan::memory::Backoff;
 use crate::plan::{Op, Plan, Step, StepId, Target};
@@ -52,6 +52,13 @@ pub trait Recorder: Send + Sync + 'static {
 pub trait Freshness: Send + Sync + 'static {
     /// Somebody did something to this container since `observed` was read.
     fn changed_since(&self, id: &ContainerId, observed: &Observed) -> bool;
+    /// This call is about to be made: what follows from it is nobody else's doing. Returns a
+    /// number for [`Self::ended`].
+    fn begins(&self, _write: &Write) -> Option<u64> {
+        None
+    }
+    /// A call was answered; `unsure` says that it may be carried out all the same.
+    fn ended(&self, _act: u64, _unsure: bool) {}
 }
 
 /// What execution needs besides the plan.
@@ -290,7 +297,15 @@ async fn run_step(
     made: &Made,
 ) -> Result<WriteReply, StepError> {
     match command::build(context, step, made).await? {
-        Command::Write(write) => Ok(context.engine.write(&write).await?),
+        Command::Write(write) => {
+            let act = context.freshness.begins(&write);
+            let result = context.engine.write(&write).await;
+            if let Some(act) = act {
+                let unsure = result.as_ref().is_err_and(Fault::outcome_unknown);
+                context.freshness.ended(act, unsure);
+            }
+            Ok(result?)
+        }
         Command::Pull { reference, platform } => {
             // A full channel may lose progress, never an end.
             let progress = |p: PullProgress| {
