@@ -8,6 +8,7 @@ pub mod command;
 pub mod course;
 pub mod daemon;
 pub mod deaths;
+pub mod holding;
 pub mod keeper;
 pub mod leasing;
 pub mod ledger;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::holding;
 use super::worker::Goal;
 use crate::clock::{Clock, Mono, Now};
 use crate::engine::ContainerId;
@@ -42,6 +43,8 @@ pub async fn memory(journal: &Handle, engine: &str, goal: &Goal, clock: &dyn Clo
         memory.jobs.insert(slot.service, (job.config_hash, job.image_id));
     }
     memory.applied = recalled.applied;
+    memory.holds = holding::recalled(journal, engine, project).await;
+    memory.stopping = holding::stopping(journal, engine, goal, now).await;
     memory.owned.extend(recalled.made.into_iter().map(ContainerId));
     for open in recalled.unfinished {
         match asked_for(&mut memory, &open, now) {

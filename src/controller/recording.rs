@@ -8,11 +8,13 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
+use super::holding;
 use crate::clock::{Now, Timestamp};
 use crate::engine::ContainerId;
 use crate::execute::{Recorder, Skip, StepResult};
 use crate::metrics::Metrics;
 use crate::observed::Slot;
+use crate::plan::hold::HoldChange;
 use crate::plan::memory::Backoff;
 use crate::plan::{Op, Plan, Resource, Step};
 use crate::store::{
@@ -149,6 +151,19 @@ impl Recorder for JournalRecorder {
                 tracing::error!(%error, "can't journal what came of a create; going on without");
             }
         });
+    }
+
+    fn holds<'a>(&'a self, changes: &'a [HoldChange]) -> BoxFuture<'a, ()> {
+        let (engine, project) = (self.engine.as_str(), self.project.as_str());
+        async move {
+            let writes = changes.iter().map(holding::write).collect();
+            let events = holding::events(changes, engine, project);
+            let written = self.journal.change_holds(engine, project, writes, events);
+            if let Err(error) = written.await {
+                self.failed("a hold", &error);
+            }
+        }
+        .boxed()
     }
 
     fn job(&self, slot: &Slot, hash: &str, image: &str, now: Now) {

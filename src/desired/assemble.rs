@@ -9,11 +9,14 @@ use sha2::{Digest, Sha256};
 
 use super::diagnostics::Diagnostics;
 use super::files::ResourceFile;
-use super::{Desired, OrderError, OrphanPolicy, Policy, ReadinessPolicy, ServiceTraits, host_path};
+use super::{
+    Desired, ManualStopPolicy, OrderError, OrphanPolicy, Policy, ReadinessPolicy, ServiceTraits,
+    host_path,
+};
 use crate::api::diagnostic::{Diagnostic, did_you_mean};
 use crate::api::document::{Document, Value as Node};
 use crate::api::stack::{
-    ImagePull, Orphans, Paused, PolicySpec, Readiness, ServiceSpec, Stack, StackSpec,
+    ImagePull, ManualStop, Orphans, Paused, PolicySpec, Readiness, ServiceSpec, Stack, StackSpec,
 };
 use crate::compose::types::{Condition, Project, PullPolicy};
 use crate::controller::worker::Goal;
@@ -165,11 +168,9 @@ fn unsupported(spec: &StackSpec, written: Written<'_>, warnings: &mut Vec<Diagno
         warnings.push(written.at(&place, message).warning());
     };
     let policy = &spec.policy;
-    for (key, set) in [
-        ("manualStop", policy.manual_stop.is_some()),
-        ("rollback", policy.rollback.is_some()),
-        ("minHealthy", policy.min_healthy.is_some()),
-    ] {
+    for (key, set) in
+        [("rollback", policy.rollback.is_some()), ("minHealthy", policy.min_healthy.is_some())]
+    {
         if set {
             warn(&["policy", key]);
         }
@@ -271,6 +272,10 @@ fn policy(spec: &PolicySpec) -> Policy {
             Some(Orphans::Remove) => OrphanPolicy::Remove,
         },
         unpause: spec.paused == Some(Paused::Unpause),
+        manual_stop: match spec.manual_stop {
+            None | Some(ManualStop::Hold) => ManualStopPolicy::Hold,
+            Some(ManualStop::Revert) => ManualStopPolicy::Revert,
+        },
     }
 }
 

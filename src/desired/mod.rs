@@ -81,6 +81,16 @@ pub enum OrphanPolicy {
     Remove,
 }
 
+/// What becomes of what a person stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ManualStopPolicy {
+    /// It stays stopped.
+    #[default]
+    Hold,
+    /// It is started again.
+    Revert,
+}
+
 /// Policies of a stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Policy {
@@ -90,6 +100,8 @@ pub struct Policy {
     pub orphans: OrphanPolicy,
     /// Unpause what somebody paused.
     pub unpause: bool,
+    /// What a person stopped.
+    pub manual_stop: ManualStopPolicy,
 }
 
 impl Desired {

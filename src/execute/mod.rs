@@ -19,6 +19,7 @@ use crate::clock::Now;
 use crate::desired::Desired;
 use crate::engine::{ContainerId, DynEngine, Fault, PullProgress, Write, WriteReply};
 use crate::observed::{Observed, Slot};
+use crate::plan::hold::HoldChange;
 use crate::plan::memory::Backoff;
 use crate::plan::{Op, Plan, Step, StepId, Target};
 
@@ -44,6 +45,10 @@ pub trait Recorder: Send + Sync + 'static {
     /// A container whose making was asked for in this slot and never answered turned up under this
     /// name with this ID; `None`: none that was asked for before will. Doesn't wait.
     fn answered(&self, _slot: &Slot, _found: Option<(&str, &ContainerId)>) {}
+    /// What people hold changed. Ends once that is written down.
+    fn holds<'a>(&'a self, _changes: &'a [HoldChange]) -> BoxFuture<'a, ()> {
+        Box::pin(std::future::ready(()))
+    }
     /// A job ended well with this configuration hash and image ID. Doesn't wait.
     fn job(&self, _slot: &Slot, _hash: &str, _image: &str, _now: Now) {}
 }

@@ -387,14 +387,14 @@ impl Journal {
         Ok(())
     }
 
-    /// Forgets backoff, jobs, hashes and generation of a project that was deleted. Intents and events
+    /// Forgets backoff, jobs, hashes, holds and generation of a project that was deleted. Intents and events
     /// stay until they age out.
     ///
     /// # Errors
     /// Nothing was forgotten.
     pub fn forget_project(&mut self, engine: &str, project: &str) -> Result<(), JournalError> {
         let tx = self.db.transaction()?;
-        for table in ["backoff", "jobs", "generations", "applied"] {
+        for table in ["backoff", "jobs", "generations", "applied", "holds"] {
             let sql = format!("DELETE FROM {table} WHERE engine = ?1 AND project = ?2");
             tx.execute(&sql, params![engine, project])?;
         }

@@ -304,15 +304,18 @@ fn another_programs_database_is_set_aside_unchanged() {
 
 #[test]
 fn a_newer_schema_is_refused_and_left_alone() {
+    const OURS: i64 = schema::SCHEMA_VERSION;
+    const NEWER: i64 = OURS + 1;
     let desk = Desk::new();
     drop(desk.open());
     {
         let db = Connection::open(desk.path()).expect("opens");
-        db.pragma_update(None, "user_version", 3).expect("writes");
+        db.pragma_update(None, "user_version", NEWER).expect("writes");
     }
     let before = desk.files();
     let error = Journal::open(&desk.path(), desk.clock.clone()).expect_err("refused");
-    assert!(matches!(error, JournalError::Newer { found: 3, known: 2, .. }), "{error}");
+    let newer = matches!(error, JournalError::Newer { found: NEWER, known: OURS, .. });
+    assert!(newer, "{error}");
     assert_eq!(desk.files(), before);
 }
 

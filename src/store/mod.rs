@@ -7,6 +7,7 @@
 pub mod events;
 mod file;
 mod handle;
+pub mod holds;
 pub mod journal;
 pub mod rows;
 mod schema;
@@ -16,6 +17,7 @@ pub mod state_dir;
 pub use events::EventQuery;
 pub use file::SetAside;
 pub use handle::{Handle, Keeper, StoreError};
+pub use holds::{HoldRow, HoldWrite, OwnStop};
 pub use journal::{Journal, JournalError};
 pub use rows::{
     Backoff, Completion, EventKind, EventRecord, Generation, Intent, IntentId, JobRun, NewEvent,

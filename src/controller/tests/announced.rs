@@ -11,6 +11,7 @@ use super::{ms, sleep};
 use crate::engine::sim::SimEngine;
 use crate::execute::{Recorder, StepResult};
 use crate::observed::Slot;
+use crate::plan::hold::HoldChange;
 use crate::plan::{Op, Plan, Resource, Step, Target};
 
 /// Volumes that hold no data.
@@ -31,6 +32,7 @@ struct Book {
     open: Vec<Intent>,
     all: Vec<String>,
     applied: Vec<(String, String)>,
+    holds: Vec<HoldChange>,
     faults: Vec<String>,
 }
 
@@ -59,6 +61,36 @@ impl Announced {
     /// Slots with the hashes that were written down as applied, in order.
     pub fn applied(&self) -> Vec<(String, String)> {
         self.book().applied.clone()
+    }
+
+    /// What began to be held, in order, a line each.
+    pub fn held(&self) -> Vec<String> {
+        let book = self.book();
+        let began = book.holds.iter().filter_map(|change| match change {
+            HoldChange::Began(on, hold) => Some(format!("{on}: {}", hold.why())),
+            _ => None,
+        });
+        began.collect()
+    }
+
+    /// What was held and is no longer, in order.
+    pub fn held_no_longer(&self) -> Vec<String> {
+        let book = self.book();
+        let ended = book.holds.iter().filter_map(|change| match change {
+            HoldChange::Ended(on, hold, _) => Some(format!("{on}: {}", hold.why())),
+            _ => None,
+        });
+        ended.collect()
+    }
+
+    /// Why holds ended, in order.
+    pub fn ends(&self) -> Vec<String> {
+        let book = self.book();
+        let ended = book.holds.iter().filter_map(|change| match change {
+            HoldChange::Ended(on, _, end) => Some(format!("{on}: {end}")),
+            _ => None,
+        });
+        ended.collect()
     }
 
     fn called(&self, call: &str, about: &str) {
@@ -111,6 +143,14 @@ impl Recorder for Announced {
             Some(_) => {}
         }
         async {}.boxed()
+    }
+
+    fn holds<'a>(&'a self, changes: &'a [HoldChange]) -> BoxFuture<'a, ()> {
+        async move {
+            sleep(ms(1)).await;
+            self.book().holds.extend(changes.iter().cloned());
+        }
+        .boxed()
     }
 
     fn applied(&self, slot: &Slot, hash: &str) {
