@@ -343,7 +343,7 @@ impl Exits {
         let first = *self.unproven.values().min()?;
         let next = self.looked.map_or(first, |looked| looked.max(first)).after(LOOK_EVERY);
         let ends = self.unproven.values().map(|heard| heard.after(PROVISIONAL));
-        Some(ends.filter(|end| self.looked.is_none_or(|l| l < *end)).chain([next]).min()?)
+        ends.filter(|end| self.looked.is_none_or(|l| l < *end)).chain([next]).min()
     }
 
     /// The engine lived at that time.
