@@ -146,6 +146,12 @@ pub struct StackStatus {
     pub desired: u32,
     /// For people: what it waits for.
     pub message: String,
+    /// Who holds the whole stack as it is; empty while nobody does.
+    #[serde(default)]
+    pub held_by: String,
+    /// Since when, milliseconds since the epoch.
+    #[serde(default)]
+    pub held_since: Option<Timestamp>,
     /// Conditions by type.
     pub conditions: Vec<Condition>,
 }
@@ -179,6 +185,12 @@ pub struct ServiceStatusView {
     pub started_at: Option<Timestamp>,
     /// For people: what it waits for, or what is wrong.
     pub message: String,
+    /// Who holds it as it is; empty while nobody does.
+    #[serde(default)]
+    pub held_by: String,
+    /// Since when, milliseconds since the epoch.
+    #[serde(default)]
+    pub held_since: Option<Timestamp>,
     /// Conditions by type.
     pub conditions: Vec<Condition>,
 }

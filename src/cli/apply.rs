@@ -19,17 +19,18 @@ use super::look::{look, read};
 use super::output::{count, print};
 use super::resolved::Resolved;
 use super::shown::Shown;
-use super::{daemon, goal, lease};
+use super::{daemon, goal, hold, lease};
 use crate::clock::{Clock, SystemClock};
 use crate::controller::course::End;
 use crate::controller::leasing::Running;
 use crate::controller::meter::Uncounted;
 use crate::controller::observer::{Observer, RESYNC};
 use crate::controller::own::Own;
-use crate::controller::verdict;
 use crate::controller::worker::{Goal, Parts, Progress, Tap, Wish, Worker};
+use crate::controller::{process, verdict};
 use crate::desired::scope::concerns;
 use crate::engine::{DynEngine, Tier};
+use crate::plan::hold::HoldEnd;
 use crate::plan::memory::Insisted;
 use crate::plan::{Memory, Resource, Standing};
 use crate::shutdown;
@@ -56,10 +57,10 @@ pub async fn run(options: &Resolved, args: &ApplyArgs) -> Result<Exit, CliError>
     let memory = Memory { tier: options.tier, ..Memory::insisting() };
     let seen = look(observed, &*clock, &goal, &memory).await;
     let over = seen.plan.is_empty() && verdict::settled(&seen.report, &goal.scope);
-    if over {
+    let project = &goal.desired.project.name;
+    if over && hold::kept(options, &seen.observed.engine.id, project).is_empty() {
         let (ready, wanted) = verdict::ready(&seen.report, &goal.scope);
         tell_left_alone(&goal, &seen.report);
-        let project = &goal.desired.project.name;
         print(&format!("{project}: nothing to do; {ready} of {wanted} ready\n"))?;
         return Ok(Exit::Well);
     }
@@ -78,6 +79,9 @@ pub async fn run(options: &Resolved, args: &ApplyArgs) -> Result<Exit, CliError>
         !known
     });
     drop(recorder);
+    let end = HoldEnd::Applied(process::this_user());
+    let ended = memory.holds.release(&goal.scope.services, &goal.desired, &end);
+    journalled.change_holds(&ended).await?;
     let stop = shutdown::on_signals()?;
     let run = Convergence::start(options, args, &engine, &clock, &goal, memory, &journalled)?;
     let outcome = run.wait(&goal, &clock, args.timeout.get(), &stop).await;
@@ -114,6 +118,8 @@ impl Convergence {
     ) -> Result<Self, CliError> {
         let (observer, handle) =
             Observer::new(Arc::clone(engine), Arc::clone(clock), Arc::new(Uncounted), RESYNC);
+        // Stops of services that this command doesn't name stay as certain as they are.
+        let observer = observer.recalling(memory.holds.provisional(&goal.desired.project.name));
         handle.projects.send_modify(|projects| {
             projects.insert(goal.desired.project.name.clone());
         });

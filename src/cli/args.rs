@@ -39,6 +39,10 @@ pub enum Verb {
     Plan(PlanArgs),
     /// Converge once, wait until everything is ready, exit
     Apply(ApplyArgs),
+    /// Leave services, or the whole stack, alone as they are
+    Pause(HoldArgs),
+    /// End holds: what was paused, stopped or taken down is kept again
+    Resume(HoldArgs),
     /// Print the canonical project as `docker compose config` does
     Config(ConfigArgs),
     /// Check files without an engine
@@ -68,6 +72,7 @@ impl Verb {
             Self::Delete(args) => std::mem::take(&mut args.project),
             Self::Plan(args) => std::mem::take(&mut args.project),
             Self::Apply(args) => std::mem::take(&mut args.project),
+            Self::Pause(args) | Self::Resume(args) => std::mem::take(&mut args.project),
             Self::Config(args) => std::mem::take(&mut args.project),
             Self::Validate(args) => std::mem::take(&mut args.project),
             Self::Logs(args) => ProjectArgs {
@@ -126,6 +131,17 @@ pub struct ApplyArgs {
     /// Take over from the operator that holds the project's lease now, dead or alive
     #[arg(long)]
     pub take_over: bool,
+    /// Where the project is.
+    #[command(flatten)]
+    pub project: ProjectArgs,
+}
+
+/// `pause` and `resume`.
+#[derive(Debug, Args)]
+pub struct HoldArgs {
+    /// Only these services; the whole stack when none is named
+    #[arg(value_name = "SERVICE")]
+    pub services: Vec<String>,
     /// Where the project is.
     #[command(flatten)]
     pub project: ProjectArgs,

@@ -138,6 +138,26 @@ impl Daemon<'_> {
         Err(CliError::Failed(format!("{}: the daemon gave no plan", self.stack)))
     }
 
+    /// Asks it to leave services alone, or to end holds. Returns what changed.
+    ///
+    /// # Errors
+    /// It refuses or fails.
+    pub async fn hold(&self, pause: bool, services: &[String]) -> Result<Vec<String>, CliError> {
+        let wanted = Wanted { services: services.to_vec(), project: None };
+        let mut lines = match pause {
+            true => self.client.pause(&self.stack, &wanted).await?,
+            false => self.client.resume(&self.stack, &wanted).await?,
+        };
+        while let Some(line) = lines.next().await? {
+            match line {
+                Progress::Held { changes } => return Ok(changes),
+                Progress::Failed { reason, message } => return Err(self.failed(&reason, &message)),
+                _ => {}
+            }
+        }
+        Err(CliError::Failed(format!("{}: the daemon gave no answer", self.stack)))
+    }
+
     fn wanted(&self, services: &[String]) -> Wanted {
         let project = Some(digests(&self.meant.goal.desired.project));
         Wanted { services: services.to_vec(), project }
@@ -165,7 +185,7 @@ impl Daemon<'_> {
                     let changes = count(changed as usize, "change");
                     print(&format!("{}: ready; {changes} (by the daemon)\n", self.stack))?;
                 }
-                Progress::Planned(_) => {}
+                Progress::Planned(_) | Progress::Held { .. } => {}
                 Progress::Failed { reason, message } => {
                     outcome = Err(self.failed(&reason, &message));
                 }

@@ -95,7 +95,9 @@ fn fields(value: &Value, depth: usize, out: &mut String) {
             Value::Null => {}
             Value::String(text) if text.is_empty() => {}
             Value::String(text) => out.push_str(&format!("{pad}{label}: {text}\n")),
-            Value::Number(millis) if key == "startedAt" || key == "since" => {
+            Value::Number(millis)
+                if matches!(key.as_str(), "startedAt" | "since" | "heldSince") =>
+            {
                 let at = crate::clock::Timestamp(millis.as_i64().unwrap_or_default());
                 out.push_str(&format!("{pad}{label}: {at}\n"));
             }

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use super::error::{CliError, warn};
 use super::resolved::Resolved;
 use crate::clock::Clock;
+use crate::controller::holding;
 use crate::controller::recall;
 use crate::controller::recording::JournalRecorder;
 use crate::controller::worker::Goal;
 use crate::execute::Recorder;
 use crate::metrics::Metrics;
 use crate::plan::Memory;
+use crate::plan::hold::{HoldChange, Holds};
 use crate::store::{self, Journal, Keeper};
 
 /// An open journal.
@@ -53,6 +55,29 @@ impl Journalled {
     /// What it remembers of the project.
     pub async fn memory(&self, goal: &Goal, clock: &dyn Clock) -> Memory {
         recall::memory(&self.handle, &self.engine, goal, clock).await
+    }
+
+    /// What is held of the project.
+    ///
+    /// # Errors
+    /// The journal can't be read.
+    pub async fn holds(&self) -> Result<Holds, CliError> {
+        let rows = self.handle.holds(&self.engine, &self.project).await;
+        rows.map(holding::holds).map_err(|error| CliError::Failed(error.to_string()))
+    }
+
+    /// Writes down what changed of that, and for `events`.
+    ///
+    /// # Errors
+    /// Nothing was written.
+    pub async fn change_holds(&self, changes: &[HoldChange]) -> Result<(), CliError> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let writes = changes.iter().map(holding::write).collect();
+        let events = holding::events(changes, &self.engine, &self.project);
+        let written = self.handle.change_holds(&self.engine, &self.project, writes, events).await;
+        written.map_err(|error| CliError::Failed(error.to_string()))
     }
 
     /// Writes steps down.

@@ -11,6 +11,7 @@ mod error;
 mod events;
 mod get;
 mod goal;
+mod hold;
 mod journal;
 mod lease;
 mod logs;
@@ -88,6 +89,8 @@ async fn dispatch(options: &Resolved, verb: Verb) -> Result<Exit, CliError> {
         Verb::Delete(args) => delete::run(options, &args).await,
         Verb::Plan(args) => plan::run(options, &args).await,
         Verb::Apply(args) => apply::run(options, &args).await,
+        Verb::Pause(args) => hold::pause(options, &args).await,
+        Verb::Resume(args) => hold::resume(options, &args).await,
         Verb::Config(args) => config::run(options, &args),
         Verb::Validate(args) => validate::run(options, &args),
         Verb::Logs(args) => logs::run(options, &args).await,

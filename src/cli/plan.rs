@@ -5,7 +5,7 @@ use super::error::{CliError, Exit, printable, warn};
 use super::look::{look, read};
 use super::output::print;
 use super::resolved::Resolved;
-use super::{daemon, goal};
+use super::{daemon, goal, hold};
 use crate::api::plan::PlanAnswer;
 use crate::clock::SystemClock;
 use crate::controller::answer::answer;
@@ -29,8 +29,9 @@ pub async fn run(options: &Resolved, args: &PlanArgs) -> Result<Exit, CliError> 
             if let Err(why) = alone {
                 warn(&format!("{why}; planning without what it remembers"));
             }
-            let (goal, memory) =
-                (&meant.goal, Memory { tier: options.tier, ..Memory::insisting() });
+            let goal = &meant.goal;
+            let holds = hold::kept(options, &observed.engine.id, &goal.desired.project.name);
+            let memory = Memory { holds, tier: options.tier, ..Memory::insisting() };
             let seen = look(observed, &clock, goal, &memory).await;
             let project = &goal.desired.project.name;
             answer(project, &engine.endpoint(), &goal.scope, &seen.plan, &seen.report)

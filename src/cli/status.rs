@@ -8,7 +8,7 @@ use super::error::CliError;
 use super::lease::{self, Keeper};
 use super::look::{Look, look, read};
 use super::resolved::Resolved;
-use super::{daemon, goal};
+use super::{daemon, goal, hold};
 use crate::api::status::Status;
 use crate::clock::{Clock, SystemClock};
 use crate::controller::observer::Link;
@@ -89,8 +89,9 @@ async fn from_engine(options: &Resolved, clock: &dyn Clock) -> Result<Status, Cl
     let meant = goal::load(options, &[])?;
     let engine = options.engine(Tier::Observe)?;
     let observed = read(&engine, clock, &meant.goal).await?;
-    let Look { observed, plan, report } =
-        look(observed, clock, &meant.goal, &Memory::default()).await;
+    let holds = hold::kept(options, &observed.engine.id, &meant.goal.desired.project.name);
+    let memory = Memory { holds, ..Memory::default() };
+    let Look { observed, plan, report } = look(observed, clock, &meant.goal, &memory).await;
     let view = View {
         turn: 1,
         generation: meant.goal.desired.generation,
@@ -98,6 +99,7 @@ async fn from_engine(options: &Resolved, clock: &dyn Clock) -> Result<Status, Cl
         observed: Arc::new(observed),
         plan: Arc::new(plan),
         report: Arc::new(report),
+        holds: memory.holds,
         ..View::default()
     };
     let sight = StackSight {

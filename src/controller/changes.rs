@@ -4,9 +4,11 @@
 //! so on a busy machine. So an event counts only while the facts don't reflect it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::engine::{ContainerId, EngineEvent};
+use super::acts::Acts;
+use crate::clock::Clock;
+use crate::engine::{ContainerId, EngineEvent, Write};
 use crate::execute::Freshness;
 use crate::observed::{Container, ContainerState, Observed, Slot};
 use crate::plan::Resource;
@@ -71,13 +73,23 @@ struct Noted {
     doubts: BTreeMap<ContainerId, Doubt>,
 }
 
-/// What is known to have changed, by the numbers of the observer's reads and events.
+/// What is known to have changed, by the numbers of the observer's reads and events; and which of
+/// it was our own doing.
 #[derive(Debug, Default)]
-pub struct Changes(Mutex<Noted>);
+pub struct Changes {
+    /// Our own calls.
+    pub acts: Acts,
+    noted: Mutex<Noted>,
+}
 
 impl Changes {
+    /// Nothing yet.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { acts: Acts::new(clock), noted: Mutex::default() }
+    }
+
     fn noted(&self) -> MutexGuard<'_, Noted> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// An event arrived.
@@ -135,6 +147,14 @@ impl Freshness for Changes {
         let Some((number, change)) = noted.changes.get(id) else { return false };
         let container = observed.containers.get(id);
         container.is_none_or(|c| *number > c.read && !change.shows_in(c))
+    }
+
+    fn begins(&self, write: &Write) -> Option<u64> {
+        self.acts.begins(write)
+    }
+
+    fn ended(&self, act: u64, unsure: bool) {
+        self.acts.ended(act, unsure);
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a person asks of the daemon over the control socket.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,14 +11,16 @@ use tokio_util::sync::CancellationToken;
 use super::answer::answer;
 use super::course::{Course, End};
 use super::observer::{Handle, Link};
+use super::process;
 use super::snapshot::Dirty;
 use super::watch::{Following, SourceStatus};
 use super::worker::{Goal, Phase, Progress as Progressed, Tap, View, Wish};
 use crate::clock::{Clock, Mono};
 use crate::desired::digest::{Digests, differing, digests};
-use crate::desired::scope::scope;
+use crate::desired::scope::{known, scope};
 use crate::engine::Fault;
 use crate::execute::StepResult;
+use crate::plan::hold::HoldEnd;
 use crate::plan::{Scope, Standing};
 use crate::server::{Command, Progress, Reporter, Request, StepState, Wanted, reason};
 
@@ -63,13 +65,13 @@ pub async fn serve(mut inbox: mpsc::Receiver<Request>, desk: Desk, stop: Cancell
             () = stop.cancelled() => return,
             request = inbox.recv() => request,
         };
-        let Some(Request { command, progress, .. }) = request else { return };
+        let Some(Request { command, uid, progress }) = request else { return };
         let (desk, stop) = (desk.clone(), stop.clone());
         tokio::spawn(async move {
             let result = tokio::select! {
                 () = stop.cancelled() => return,
                 () = progress.gone() => return,
-                result = desk.carry_out(command, &progress) => result,
+                result = desk.carry_out(command, uid, &progress) => result,
             };
             if let Some(result) = result.unwrap_or_else(|refusal| Some(refusal.into())) {
                 progress.finish(result);
@@ -121,12 +123,27 @@ impl Desk {
     async fn carry_out(
         &self,
         command: Command,
+        uid: u32,
         progress: &Reporter,
     ) -> Result<Option<Progress>, Refusal> {
         match command {
             Command::Apply { stack, wanted } => {
                 let fresh = self.fresh(&stack, &wanted).await?;
+                let end = HoldEnd::Applied(process::user(uid));
+                let services = fresh.scope.services.clone();
+                fresh.tap.release(services, end).await.ok_or_else(over)?;
                 self.converge(fresh, progress).await
+            }
+            Command::Pause { stack, wanted } => {
+                let (tap, services) = self.named(&stack, wanted).await?;
+                let changes = tap.pause(services, process::user(uid)).await.ok_or_else(over)?;
+                Ok(Some(Progress::Held { changes }))
+            }
+            Command::Resume { stack, wanted } => {
+                let (tap, services) = self.named(&stack, wanted).await?;
+                let end = HoldEnd::Resumed(process::user(uid));
+                let changes = tap.release(services, end).await.ok_or_else(over)?;
+                Ok(Some(Progress::Held { changes }))
             }
             Command::Reconcile { stack } => {
                 let fresh = self.fresh(&stack, &Wanted::default()).await?;
@@ -143,12 +160,21 @@ impl Desk {
         }
     }
 
+    /// The loop of a stack, and services of it that a person names.
+    async fn named(&self, stack: &str, wanted: Wanted) -> Result<(Tap, BTreeSet<String>), Refusal> {
+        let kept = self.kept(stack)?;
+        let goal = kept.following.goal.borrow().clone();
+        let goal = goal.ok_or_else(|| refusal("Loading", "the files are not loaded yet"))?;
+        for name in &wanted.services {
+            known(&goal.desired.project, name)
+                .map_err(|unknown| refusal(reason::UNKNOWN_SERVICE, unknown.to_string()))?;
+        }
+        Ok((self.running(kept.tap).await?, wanted.services.into_iter().collect()))
+    }
+
     /// Looks again at the stack's files and at the engine, so that what was just edited counts.
     async fn fresh(&self, stack: &str, wanted: &Wanted) -> Result<Fresh, Refusal> {
-        let kept = self.kept(stack).ok_or_else(|| {
-            let mend = "`homeostat get stacks` lists what runs here";
-            refusal(reason::NOT_FOUND, format!("no stack {stack} is kept here any more; {mend}"))
-        })?;
+        let kept = self.kept(stack)?;
         kept.following.refresh().await;
         usable(&kept.following.status.borrow())?;
         let goal = kept.following.goal.borrow().clone();
@@ -166,8 +192,12 @@ impl Desk {
         Ok(Fresh { goal, tap, scope })
     }
 
-    fn kept(&self, stack: &str) -> Option<Kept> {
-        self.stacks.lock().unwrap_or_else(PoisonError::into_inner).get(stack).cloned()
+    fn kept(&self, stack: &str) -> Result<Kept, Refusal> {
+        let stacks = self.stacks.lock().unwrap_or_else(PoisonError::into_inner);
+        stacks.get(stack).cloned().ok_or_else(|| {
+            let mend = "`homeostat get stacks` lists what runs here";
+            refusal(reason::NOT_FOUND, format!("no stack {stack} is kept here any more; {mend}"))
+        })
     }
 
     /// The stack's loop, once it runs.

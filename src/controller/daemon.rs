@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::claims::Claims;
 use super::command;
+use super::holding;
 use super::keeper::{Board, Keeper, Operator};
 use super::leasing;
 use super::observer::{Handle, Observer};
@@ -123,6 +124,10 @@ pub async fn run(
         Arc::clone(&metrics) as Arc<_>,
         options.resync,
     );
+    let observer = observer.recalling(holding::uncertain(&journal).await.unwrap_or_else(|error| {
+        tracing::error!(%error, "can't read which stops are uncertain; none of them counts");
+        Vec::new()
+    }));
     let observing = CancellationToken::new();
     let watching = tokio::spawn(observer.run(observing.clone()));
 

@@ -1,5 +1,6 @@
 //! The only loop: observe, plan, execute, again.
 
+pub mod acts;
 pub mod answer;
 pub mod changes;
 pub mod claims;
@@ -7,6 +8,7 @@ pub mod command;
 pub mod course;
 pub mod daemon;
 pub mod deaths;
+pub mod holding;
 pub mod keeper;
 pub mod leasing;
 pub mod ledger;

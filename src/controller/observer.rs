@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use futures_util::future::{BoxFuture, FutureExt, pending};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -23,8 +24,9 @@ use super::reads::{Answer, Need, Reads};
 use super::session::Session;
 use super::snapshot::Dirty;
 use crate::clock::{Clock, Mono};
+use crate::engine::exits::Exits;
 use crate::engine::{DynEngine, Fault, StreamItem};
-use crate::observed::Observed;
+use crate::observed::{Observed, Slot, Word};
 
 /// Time between two full lists while the stream is healthy.
 pub const RESYNC: Duration = Duration::from_secs(60);
@@ -141,9 +143,13 @@ pub struct Observer {
     projects: watch::Receiver<BTreeSet<String>>,
     changes: Arc<Changes>,
     reads: Reads,
+    exits: Exits,
     resync: Duration,
     idle: Duration,
 }
+
+/// A look whether the engine lives: when it began, and what comes of it.
+type Look = (Mono, BoxFuture<'static, Result<(), Fault>>);
 
 impl Observer {
     /// An observer that isn't running yet, and its handle.
@@ -156,7 +162,7 @@ impl Observer {
         let (publish, snapshots) = watch::channel(Snapshot::default());
         let (requests, inbox) = mpsc::channel(256);
         let (projects, wanted) = watch::channel(BTreeSet::new());
-        let changes = Arc::new(Changes::default());
+        let changes = Arc::new(Changes::new(Arc::clone(&clock)));
         let handle = Handle { snapshots, requests, changes: Arc::clone(&changes), projects };
         let observer = Self {
             reads: Reads::new(Arc::clone(&engine)),
@@ -167,6 +173,7 @@ impl Observer {
             requests: inbox,
             projects: wanted,
             changes,
+            exits: Exits::default(),
             resync,
             idle: IDLE_LIMIT,
         };
@@ -177,6 +184,14 @@ impl Observer {
     #[must_use]
     pub const fn with_idle_limit(mut self, idle: Duration) -> Self {
         self.idle = idle;
+        self
+    }
+
+    /// Takes up stops that an earlier run of homeostat had heard of and that weren't proven yet:
+    /// they count if the engine still knows of them.
+    #[must_use]
+    pub fn recalling(mut self, stops: impl IntoIterator<Item = (Slot, Word)>) -> Self {
+        self.exits.recall(stops);
         self
     }
 
@@ -229,7 +244,9 @@ impl Observer {
         waiting: &mut Vec<Waiter>,
     ) -> Result<Infallible, Fault> {
         let info = self.engine.info().await?;
-        let mut events = self.engine.events().await?.ready_chunks(BATCH);
+        let since = self.exits.reconnect();
+        let mut events = self.engine.events(since).await?.ready_chunks(BATCH);
+        let mut look: Option<Look> = None;
         let projects = self.projects.borrow_and_update().clone();
         let mut session = Session::new(info, projects, Arc::clone(&self.changes));
         let mut last_event = self.clock.now().mono;
@@ -240,7 +257,19 @@ impl Observer {
         loop {
             let now = self.clock.now().mono;
             owed.plan(!session.picture.owed.is_empty(), now);
-            let due = [foreign, owed.at, Some(next_resync), Some(last_event.after(self.idle))];
+            let look_at = self.exits.look_at().filter(|_| look.is_none() && !session.hidden);
+            if look_at.is_some_and(|at| at <= now) {
+                let engine = Arc::clone(&self.engine);
+                look = Some((now, async move { engine.ping().await }.boxed()));
+            }
+            let due = [
+                foreign,
+                owed.at,
+                Some(next_resync),
+                Some(last_event.after(self.idle)),
+                self.exits.due(),
+                look_at.filter(|_| look.is_none()),
+            ];
             let wake = due.into_iter().flatten().min().unwrap_or(next_resync);
             let mut dirty = Dirty::default();
             let mut full = false;
@@ -255,12 +284,20 @@ impl Observer {
                     event_at = Some(last_event);
                     let number = self.reads.count();
                     for item in batch {
-                        let others = self.hear(item?, number, &mut session, &mut dirty);
+                        let others = self.hear(item?, number, &mut session, &mut dirty, last_event);
                         if others && foreign.is_none() {
                             foreign = Some(last_event.after(FOREIGN_DELAY));
                         }
                     }
-                    news = session.write_deaths(number).then_some(event_at);
+                    news = session.write_deaths(number, &mut self.exits).then_some(event_at);
+                }
+                lives = answered(&mut look) => {
+                    let begun = look.take().map_or(now, |(begun, _)| begun);
+                    match lives {
+                        // Who mayn't ask knows no more than before.
+                        Ok(()) | Err(Fault::Forbidden { .. }) => self.exits.lived(begun),
+                        Err(fault) => return Err(fault),
+                    }
                 }
                 Some(answer) = self.reads.next(&*self.clock) => {
                     news = Some(self.merge(answer, &mut session, waiting)?);
@@ -277,10 +314,15 @@ impl Observer {
                 () = tokio::time::sleep(wake.since(now)) => {}
             }
             let now = self.clock.now();
+            self.exits.pass(now.mono);
+            if self.exits.take_changed() {
+                news = news.or(Some(event_at));
+            }
             if now.mono.since(last_event) >= self.idle {
                 // The socket may be half open. The old stream goes once the new one is there, and
                 // what it kept back the full list shows.
-                events = self.engine.events().await?.ready_chunks(BATCH);
+                let since = self.exits.reconnect();
+                events = self.engine.events(since).await?.ready_chunks(BATCH);
                 last_event = now.mono;
                 session.hidden = true;
                 full = true;
@@ -303,7 +345,7 @@ impl Observer {
             for target in dirty.targets() {
                 self.reads.want(target, event_at);
             }
-            if let Some(begun) = session.finish(&self.reads) {
+            if let Some(begun) = session.finish(&self.reads, &mut self.exits, now.mono) {
                 if !std::mem::replace(&mut live, true) {
                     self.connected(gap);
                 }
@@ -354,14 +396,15 @@ impl Observer {
 
     /// Hears one item of the stream. True when a container of somebody else changed.
     fn hear(
-        &self,
+        &mut self,
         item: StreamItem,
         number: u64,
         session: &mut Session,
         dirty: &mut Dirty,
+        now: Mono,
     ) -> bool {
         match item {
-            StreamItem::Event(event) => session.hear(&event, number, dirty),
+            StreamItem::Event(event) => session.hear(&event, number, dirty, &mut self.exits, now),
             StreamItem::Skipped { bytes } => {
                 tracing::warn!(bytes, "skipped a line of the event stream that makes no sense");
                 self.metrics.event_skipped();
@@ -373,7 +416,9 @@ impl Observer {
     }
 
     fn publish(&self, session: &Session, event_at: Option<Mono>) {
-        let observed = Arc::new(session.picture.observed.clone());
+        let mut observed = session.picture.observed.clone();
+        self.exits.show(&mut observed);
+        let observed = Arc::new(observed);
         self.publish.send_modify(|s| {
             s.revision += 1;
             s.link = Link::Live;
@@ -381,6 +426,14 @@ impl Observer {
             s.event_at = event_at;
             s.projects.clone_from(session.shown());
         });
+    }
+}
+
+/// What a look at the engine says, once it does.
+async fn answered(look: &mut Option<Look>) -> Result<(), Fault> {
+    match look {
+        Some((_, answer)) => answer.await,
+        None => pending().await,
     }
 }
 

@@ -107,6 +107,19 @@ fn parse(stat: &str) -> Option<(char, u64)> {
     Some((state, words.nth(18)?.parse().ok()?))
 }
 
+/// A user, for people: the name, or the number where it has none.
+pub fn user(uid: u32) -> String {
+    match user_name(uid) {
+        name if name.is_empty() => format!("user {uid}"),
+        name => name,
+    }
+}
+
+/// The user of this process, for people.
+pub fn this_user() -> String {
+    user(geteuid().as_raw())
+}
+
 fn user_name(uid: u32) -> String {
     let users = read(Path::new("/etc/passwd")).unwrap_or_default();
     let found = users.lines().find_map(|line| {

@@ -12,6 +12,7 @@ use crate::clock::Timestamp;
 use crate::engine::{Fault, fault};
 use crate::lease::{self, Holder, LeaseState};
 use crate::observed::{Container, Observed, Slot, labels};
+use crate::plan::hold::{Hold, HoldKind, On};
 use crate::plan::update::Stage;
 use crate::plan::{Plan, Report, Resource, SlotReport, Standing};
 use crate::probe::{Answer, Readiness, reason};
@@ -101,6 +102,9 @@ fn stack(sight: &StackSight, old: Option<&StackStatus>, now: Timestamp) -> Stack
         .map(|e| format!("{}: {}", e.resource, e.standing))
         .collect();
     let mut conditions = old.map(|o| o.conditions.clone()).unwrap_or_default();
+    for condition in held_conditions(view.holds.iter(), now, view.generation) {
+        set_held(&mut conditions, condition);
+    }
     let mut set = |kind: &str, status: ConditionStatus, reason: &str, message: String| {
         set_condition(
             &mut conditions,
@@ -116,9 +120,9 @@ fn stack(sight: &StackSight, old: Option<&StackStatus>, now: Timestamp) -> Stack
     };
     let all_ready = ready == desired && desired > 0 && view.link == Link::Live;
     let reason = if all_ready { "AllReady" } else { "NotAllReady" };
-    set("Ready", holds(all_ready), reason, format!("{ready} of {desired} ready"));
+    set("Ready", holds_true(all_ready), reason, format!("{ready} of {desired} ready"));
     let reason = if synced { "InSync" } else { "Progressing" };
-    set("Synced", holds(synced), reason, waiting.first().cloned().unwrap_or_default());
+    set("Synced", holds_true(synced), reason, waiting.first().cloned().unwrap_or_default());
     let source = &sight.source;
     let (source_status, reason, message) = match source {
         _ if source.gone => (ConditionStatus::False, "SourceGone", &source.error),
@@ -135,27 +139,27 @@ fn stack(sight: &StackSight, old: Option<&StackStatus>, now: Timestamp) -> Stack
         Link::Connecting => ("Connecting", String::new()),
         Link::Stale(fault) => (fault.reason(), fault.to_string()),
     };
-    set("EngineReachable", holds(view.link == Link::Live), engine_reason, message);
+    set("EngineReachable", holds_true(view.link == Link::Live), engine_reason, message);
     let refused = refused_calls(view);
     let (reason, message) = if refused.is_empty() {
         ("NothingRefused", String::new())
     } else {
         ("EngineRefuses", fault::refused(refused.iter().copied()))
     };
-    set("PermissionMissing", holds(!refused.is_empty()), reason, message);
+    set("PermissionMissing", holds_true(!refused.is_empty()), reason, message);
     let lost = &report.lost;
     let reason = if lost.is_empty() { "NothingLost" } else { "VolumeRemoved" };
-    set("DataLost", holds(!lost.is_empty()), reason, lost.join("; "));
+    set("DataLost", holds_true(!lost.is_empty()), reason, lost.join("; "));
     if let Some(journal) = &source.journal {
         let (reason, message) = match (&journal.failing, &journal.rebuilt) {
             (Some(failing), _) => (failing.reason, failing.message.clone()),
             (None, Some(what)) => ("Rebuilt", what.clone()),
             (None, None) => ("Writable", String::new()),
         };
-        set("JournalUsable", holds(journal.failing.is_none()), reason, message);
+        set("JournalUsable", holds_true(journal.failing.is_none()), reason, message);
     }
     let (reason, message) = failed_updates(report);
-    set("UpdateFailed", holds(reason != "NoneFailed"), reason, message);
+    set("UpdateFailed", holds_true(reason != "NoneFailed"), reason, message);
     if let Some(lease) = &view.lease {
         let held = match lease {
             LeaseState::Held { .. } => ConditionStatus::True,
@@ -168,8 +172,12 @@ fn stack(sight: &StackSight, old: Option<&StackStatus>, now: Timestamp) -> Stack
         .lease
         .as_ref()
         .filter(|lease| matches!(lease, LeaseState::Standby { .. } | LeaseState::Refused(_)));
-    let message = others.map(ToString::to_string).or_else(|| waiting.first().cloned());
-    let message = message.or_else(|| lost.first().cloned());
+    let whole = view.holds.of_stack();
+    let message = others
+        .map(ToString::to_string)
+        .or_else(|| whole.map(|hold| format!("{}, since {}", hold.why(), hold.since)))
+        .or_else(|| waiting.first().cloned())
+        .or_else(|| lost.first().cloned());
     StackStatus {
         name: sight.name.clone(),
         project: sight.goal.as_ref().map(|g| g.desired.project.name.clone()).unwrap_or_default(),
@@ -180,7 +188,45 @@ fn stack(sight: &StackSight, old: Option<&StackStatus>, now: Timestamp) -> Stack
         ready: u32::try_from(ready).unwrap_or(u32::MAX),
         desired: u32::try_from(desired).unwrap_or(u32::MAX),
         message: message.unwrap_or_default(),
+        held_by: whole.map(|hold| hold.by().to_owned()).unwrap_or_default(),
+        held_since: whole.map(|hold| hold.since),
         conditions,
+    }
+}
+
+/// `Held` and `Paused`, as these holds make them.
+fn held_conditions<'h>(
+    holds: impl Iterator<Item = (&'h On, &'h Hold)>,
+    now: Timestamp,
+    generation: u64,
+) -> [Condition; 2] {
+    let (paused, stopped): (Vec<_>, Vec<_>) =
+        holds.partition(|(_, hold)| hold.kind == HoldKind::Paused);
+    let condition = |kind: &str, nothing: &str, holds: Vec<(&On, &Hold)>| {
+        let reason = match holds.first() {
+            None => nothing,
+            Some((_, hold)) if hold.provisional => "NotYetForGood",
+            Some((_, hold)) => hold.kind.reason(),
+        };
+        let line = |(on, hold): &(&On, &Hold)| {
+            format!("{on}: {} ({}), since {}", hold.why(), hold.by(), hold.since)
+        };
+        Condition {
+            kind: kind.into(),
+            status: holds_true(!holds.is_empty()),
+            reason: reason.into(),
+            message: holds.iter().map(line).collect::<Vec<_>>().join("; "),
+            last_transition_time: now.rfc3339(),
+            observed_generation: generation,
+        }
+    };
+    [condition("Held", "NothingHeld", stopped), condition("Paused", "NothingPaused", paused)]
+}
+
+/// A condition that never held isn't worth telling.
+fn set_held(conditions: &mut Vec<Condition>, new: Condition) {
+    if new.status == ConditionStatus::True || conditions.iter().any(|c| c.kind == new.kind) {
+        set_condition(conditions, new);
     }
 }
 
@@ -235,7 +281,7 @@ fn refused_calls(view: &View) -> BTreeSet<&str> {
     calls
 }
 
-const fn holds(condition: bool) -> ConditionStatus {
+const fn holds_true(condition: bool) -> ConditionStatus {
     if condition { ConditionStatus::True } else { ConditionStatus::False }
 }
 
@@ -256,7 +302,7 @@ fn service(
         &mut conditions,
         Condition {
             kind: "Ready".into(),
-            status: holds(good),
+            status: holds_true(good),
             reason: camel(report.status.word()),
             message: report.message.clone(),
             last_transition_time: now.rfc3339(),
@@ -280,6 +326,12 @@ fn service(
             );
         }
     }
+    let holds = &sight.view.holds;
+    let about = holds.iter().filter(|(on, _)| on.has(slot));
+    for condition in held_conditions(about, now, sight.view.generation) {
+        set_held(&mut conditions, condition);
+    }
+    let hold = holds.of(slot);
     let wanted = sight.goal.as_ref().and_then(|g| g.desired.project.services.get(&slot.service));
     let image = wanted.and_then(|s| s.image.clone()).unwrap_or_default();
     let text = |get: fn(&Container) -> String| container.map(get).unwrap_or_default();
@@ -296,6 +348,8 @@ fn service(
         restarts: container.map_or(0, |c| c.restart_count),
         started_at: container.filter(|c| c.is_live()).and_then(|c| c.started),
         message: report.message.clone(),
+        held_by: hold.map(|hold| hold.by().to_owned()).unwrap_or_default(),
+        held_since: hold.map(|hold| hold.since),
         conditions,
     }
 }

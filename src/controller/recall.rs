@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::holding;
 use super::worker::Goal;
 use crate::clock::{Clock, Mono, Now, Timestamp};
 use crate::engine::ContainerId;
@@ -44,6 +45,8 @@ pub async fn memory(journal: &Handle, engine: &str, goal: &Goal, clock: &dyn Clo
     memory.applied = recalled.applied;
     memory.updates = recalled.updates;
     memory.pins = recalled.pins;
+    memory.holds = holding::holds(recalled.holds);
+    memory.stopping = holding::stopping(journal, engine, goal, now).await;
     memory.owned.extend(recalled.made.into_iter().map(ContainerId));
     for (volume, LostVolume { service, at }) in recalled.lost {
         memory.lost.insert(volume, Lost { service, at, ready_since: None });
@@ -79,6 +82,7 @@ pub fn rows(memory: &Memory, project: &str, now: Now) -> Recalled {
     known.lost = memory.lost.iter().map(|(v, lost)| (v.clone(), loss(lost))).collect();
     known.updates.clone_from(&memory.updates);
     known.pins.clone_from(&memory.pins);
+    known.holds = holding::rows(&memory.holds);
     known
 }
 

@@ -10,12 +10,13 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
 
-use super::recall;
+use super::{holding, recall};
 use crate::clock::{Mono, Now};
 use crate::engine::ContainerId;
 use crate::execute::{Recorder, Skip, StepResult};
 use crate::metrics::Metrics;
 use crate::observed::Slot;
+use crate::plan::hold::HoldChange;
 use crate::plan::memory::{Backoff, Lost};
 use crate::plan::update::{Pin, Update};
 use crate::plan::{Cause, Memory, Op, Plan, Resource, Step};
@@ -232,6 +233,19 @@ impl Recorder for JournalRecorder {
                     self.failed("what a container is made of", &error);
                     false
                 }
+            }
+        }
+        .boxed()
+    }
+
+    fn holds<'a>(&'a self, changes: &'a [HoldChange]) -> BoxFuture<'a, ()> {
+        let (engine, project) = (self.engine.as_str(), self.project.as_str());
+        async move {
+            let writes = changes.iter().map(holding::write).collect();
+            let events = holding::events(changes, engine, project);
+            let written = self.journal.change_holds(engine, project, writes, events);
+            if let Err(error) = written.await {
+                self.failed("a hold", &error);
             }
         }
         .boxed()

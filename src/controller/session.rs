@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::changes::Changes;
-use super::deaths::Deaths;
+use super::deaths;
 use super::reads::{Need, Reads};
 use super::snapshot::{Dirty, Picture};
-use crate::clock::Now;
+use crate::clock::{Mono, Now};
+use crate::engine::exits::{Exits, Heard};
 use crate::engine::{ContainerId, EngineEvent, EngineInfo};
 use crate::observed::{labels, normalise};
 
@@ -25,7 +26,6 @@ pub struct Session {
     /// Something may have been missed: nothing is published before a full read.
     pub hidden: bool,
     changes: Arc<Changes>,
-    deaths: Deaths,
     full: Option<Full>,
     shown: BTreeSet<String>,
 }
@@ -37,7 +37,6 @@ impl Session {
             picture: Picture::new(info, projects, Arc::clone(&changes)),
             hidden: true,
             changes,
-            deaths: Deaths::default(),
             full: None,
             shown: BTreeSet::new(),
         }
@@ -67,20 +66,24 @@ impl Session {
     }
 
     /// When the full read began that is over now, if one is.
-    pub fn finish(&mut self, reads: &Reads) -> Option<Now> {
+    pub fn finish(&mut self, reads: &Reads, exits: &mut Exits, now: Mono) -> Option<Now> {
         let full = self.full.take_if(|full| full.need.is_over())?;
-        self.hidden = false;
+        // What the engine told again came long before these answers.
+        if std::mem::take(&mut self.hidden) {
+            exits.caught_up(now);
+        }
         self.shown = full.projects;
         self.picture.is_true_of(full.begun);
         let sought = |id: &ContainerId| reads.concerns(id);
-        self.deaths.forget(&self.picture.observed, sought);
+        let projects = self.picture.projects();
+        exits.forget(&self.picture.observed, sought, |project| projects.contains(project));
         self.changes.forget(&self.picture.observed, sought);
         Some(full.begun)
     }
 
     /// Writes the deaths that events told in full into the picture. True if it changed.
-    pub fn write_deaths(&mut self, number: u64) -> bool {
-        let died = self.deaths.write(&mut self.picture.observed);
+    pub fn write_deaths(&mut self, number: u64, exits: &mut Exits) -> bool {
+        let died = deaths::write(exits.take_told(), &mut self.picture.observed);
         let any = !died.is_empty();
         self.picture.told(died, number);
         any
@@ -88,11 +91,24 @@ impl Session {
 
     /// Sorts an event into what must be read again. True when a container of somebody else
     /// changed.
-    pub fn hear(&mut self, event: &EngineEvent, number: u64, dirty: &mut Dirty) -> bool {
+    pub fn hear(
+        &mut self,
+        event: &EngineEvent,
+        number: u64,
+        dirty: &mut Dirty,
+        exits: &mut Exits,
+        now: Mono,
+    ) -> bool {
+        let is_new = exits.see(event);
         match event.kind.as_str() {
-            "container" => return self.hear_container(event, number, dirty),
+            "container" => {
+                if is_new {
+                    self.hear_exit(event, exits, now);
+                }
+                return self.hear_container(event, number, dirty);
+            }
             "network" => match event.action.as_str() {
-                "connect" | "disconnect" => self.hear_endpoint(event, number, dirty),
+                "connect" | "disconnect" => self.hear_endpoint(event, number, dirty, exits),
                 _ => dirty.networks = true,
             },
             "volume" if !matches!(event.action.as_str(), "mount" | "unmount") => {
@@ -104,7 +120,25 @@ impl Session {
         false
     }
 
-    fn hear_endpoint(&self, event: &EngineEvent, number: u64, dirty: &mut Dirty) {
+    /// What an event says of an end, or of what people do.
+    fn hear_exit(&self, event: &EngineEvent, exits: &mut Exits, now: Mono) {
+        const TELLING: [&str; 6] = ["create", "start", "kill", "die", "stop", "destroy"];
+        let project = event.attributes.get(labels::PROJECT).map(String::as_str);
+        if !TELLING.contains(&event.action.as_str()) || !self.picture.is_managed(project) {
+            return;
+        }
+        let id = ContainerId(event.actor.clone());
+        let known = self.picture.observed.container(&id);
+        let heard = Heard {
+            event,
+            slot: normalise::slot_of(&event.attributes),
+            stop_signal: known.map_or("", |c| c.stop_signal.as_str()),
+            ours: self.changes.acts.is_ours(event, now),
+        };
+        exits.hear(&heard, now);
+    }
+
+    fn hear_endpoint(&self, event: &EngineEvent, number: u64, dirty: &mut Dirty, exits: &Exits) {
         let id = event.attributes.get("container").cloned().map(ContainerId);
         let known = id.and_then(|id| self.picture.observed.containers.get(&id));
         let Some(container) = known else { return };
@@ -112,7 +146,7 @@ impl Session {
             return;
         }
         // That the dead lose their endpoints is no news.
-        if container.is_live() && !self.deaths.heard(&container.id) {
+        if container.is_live() && !exits.has_told(&container.id) {
             self.changes.doubt(container.id.clone(), number, None);
         }
         dirty.containers.insert(container.id.clone());
@@ -124,7 +158,6 @@ impl Session {
             return true;
         }
         self.changes.note(event, number);
-        self.deaths.hear(event);
         // A signal alone changes nothing; if it ends the process, `die` follows.
         if event.action == "kill" {
             return false;

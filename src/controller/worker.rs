@@ -9,6 +9,7 @@
 //! - A long step (a stop with a long grace, a pull) delays only what depends on it.
 
 mod afresh;
+pub mod holds;
 mod look;
 mod progress;
 mod rollout;
@@ -37,6 +38,7 @@ use crate::execute::lease::Permit;
 use crate::execute::{Context, News, Recorder, StepResult, execute};
 use crate::lease::LeaseState;
 use crate::observed::{Observed, Slot};
+use crate::plan::hold::Holds;
 use crate::plan::{Memory, Op, Plan, Report, Resource, Scope, Step, StepId, plan};
 use crate::probe::Readiness;
 use crate::probe::prober::Prober;
@@ -77,6 +79,8 @@ pub struct View {
     pub busy: usize,
     /// Slots that failed several times and haven't been ready for long enough since.
     pub unproven: BTreeSet<Slot>,
+    /// What people hold.
+    pub holds: Holds,
     /// How the project's lease stands; `None` where none is asked for.
     pub lease: Option<LeaseState>,
 }
@@ -217,7 +221,7 @@ impl Worker {
                     self.probes.insert(slot, readiness);
                 }
                 // An answer is no turn: whoever asks at each turn would keep it turning.
-                Some(wish) = self.wishes.recv() => if !self.grant(wish) { continue },
+                Some(wish) = self.wishes.recv() => if !self.grant(wish).await { continue },
                 () = tokio::time::sleep(pause) => {}
             }
             while let Ok(item) = self.inbox.try_recv() {
@@ -257,6 +261,7 @@ impl Worker {
         self.recheck(&goal, &observed);
         observed.probes = self.probes.clone();
         self.memory.own = self.parts.own.find(&observed);
+        self.follow_holds(&goal, &observed, begun).await;
         let doubtful = self.set_doubtful(&observed);
         let (plan, report) = plan(&goal.desired, &observed, &self.memory, &goal.scope, begun);
         let lessons = ledger::observe(&mut self.memory, &goal.desired, &observed, &report, begun);
@@ -310,6 +315,7 @@ impl Worker {
             unproven: ledger::unproven(&self.memory, &report),
             report: Arc::new(report),
             busy,
+            holds: self.memory.holds.clone(),
             lease: self.parts.permit.state(),
         });
         self.memory.busy.retain(|resource| !doubtful.contains(resource));

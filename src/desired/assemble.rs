@@ -12,13 +12,14 @@ use super::diagnostics::Diagnostics;
 use super::files::ResourceFile;
 use super::places;
 use super::{
-    Desired, OrderError, OrphanPolicy, Policy, ReadinessPolicy, RollbackPolicy, ServiceTraits,
-    host_path,
+    Desired, ManualStopPolicy, OrderError, OrphanPolicy, Policy, ReadinessPolicy, RollbackPolicy,
+    ServiceTraits, host_path,
 };
 use crate::api::diagnostic::{Diagnostic, did_you_mean};
 use crate::api::document::Document;
 use crate::api::stack::{
-    ImagePull, Orphans, Paused, PolicySpec, Readiness, Rollback, ServiceSpec, Stack, StackSpec,
+    ImagePull, ManualStop, Orphans, Paused, PolicySpec, Readiness, Rollback, ServiceSpec, Stack,
+    StackSpec,
 };
 use crate::compose::types::{Condition, Project, PullPolicy};
 use crate::controller::worker::Goal;
@@ -180,9 +181,7 @@ fn unsupported(spec: &StackSpec, written: Written<'_>, warnings: &mut Vec<Diagno
         warnings.push(written.at(&place, message).warning());
     };
     let policy = &spec.policy;
-    for (key, set) in
-        [("manualStop", policy.manual_stop.is_some()), ("minHealthy", policy.min_healthy.is_some())]
-    {
+    for (key, set) in [("minHealthy", policy.min_healthy.is_some())] {
         if set {
             warn(&["policy", key]);
         }
@@ -289,6 +288,10 @@ fn policy(spec: &PolicySpec) -> Policy {
             Some(Rollback::Never) => RollbackPolicy::Never,
         },
         unpause: spec.paused == Some(Paused::Unpause),
+        manual_stop: match spec.manual_stop {
+            None | Some(ManualStop::Hold) => ManualStopPolicy::Hold,
+            Some(ManualStop::Revert) => ManualStopPolicy::Revert,
+        },
     }
 }
 

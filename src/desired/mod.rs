@@ -94,6 +94,16 @@ pub enum RollbackPolicy {
     Never,
 }
 
+/// What becomes of what a person stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ManualStopPolicy {
+    /// It stays stopped.
+    #[default]
+    Hold,
+    /// It is started again.
+    Revert,
+}
+
 /// Policies of a stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Policy {
@@ -105,6 +115,8 @@ pub struct Policy {
     pub rollback: RollbackPolicy,
     /// Unpause what somebody paused.
     pub unpause: bool,
+    /// What a person stopped.
+    pub manual_stop: ManualStopPolicy,
 }
 
 impl Desired {

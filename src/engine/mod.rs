@@ -11,6 +11,7 @@
 
 pub mod access;
 pub mod docker;
+pub mod exits;
 pub mod fault;
 pub mod sim;
 pub mod types;
@@ -67,7 +68,7 @@ pub trait Engine: Send + Sync + 'static {
     /// `/info` (8.6 ms on a real engine: call it at start and on reconnect, not per resync) and
     /// the negotiated API version.
     fn info(&self) -> BoxFuture<'_, Result<EngineInfo, Fault>>;
-    /// `/_ping`.
+    /// `/_ping`, on a connection of its own: an engine that ends takes no new ones.
     fn ping(&self) -> BoxFuture<'_, Result<(), Fault>>;
     /// All containers, running or not, of every project.
     fn containers(&self) -> BoxFuture<'_, Result<Vec<ContainerSummary>, Fault>>;
@@ -87,10 +88,13 @@ pub trait Engine: Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<Sensitive<Map<String, Value>>, Fault>>;
     /// One network in full (its IPAM and members).
     fn inspect_network(&self, id: &str) -> BoxFuture<'_, Result<NetworkSummary, Fault>>;
-    /// The engine's event stream from now on. Bad lines come as [`StreamItem::Skipped`]; the
-    /// stream ends with an error or when the connection ends.
-    fn events(&self)
-    -> BoxFuture<'_, Result<BoxStream<'static, Result<StreamItem, Fault>>, Fault>>;
+    /// The engine's event stream from now on; with `since`, nanoseconds since the epoch by its own
+    /// clock, first what it still knows from then on (at most its last 256 events). Bad lines come
+    /// as [`StreamItem::Skipped`]; the stream ends with an error or when the connection ends.
+    fn events(
+        &self,
+        since: Option<i64>,
+    ) -> BoxFuture<'_, Result<BoxStream<'static, Result<StreamItem, Fault>>, Fault>>;
     /// A container's log.
     fn logs<'a>(
         &'a self,

@@ -18,8 +18,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Now;
 use crate::desired::Desired;
-use crate::engine::{ContainerId, DynEngine, Fault, PullProgress, WriteReply};
+use crate::engine::{ContainerId, DynEngine, Fault, PullProgress, Write, WriteReply};
 use crate::observed::{Observed, Slot};
+use crate::plan::hold::HoldChange;
 use crate::plan::memory::{Backoff, Lost};
 use crate::plan::update::{Pin, Update};
 use crate::plan::{Memory, Op, Plan, Resource, Step, StepId, Target};
@@ -70,6 +71,10 @@ pub trait Recorder: Send + Sync + 'static {
     }
     /// A container is kept no longer. Doesn't wait.
     fn release_body(&self, _id: &ContainerId) {}
+    /// What people hold changed. Ends once that is written down.
+    fn holds<'a>(&'a self, _changes: &'a [HoldChange]) -> BoxFuture<'a, ()> {
+        Box::pin(std::future::ready(()))
+    }
     /// A job ended well with this configuration hash and image ID. Doesn't wait.
     fn job(&self, _slot: &Slot, _hash: &str, _image: &str, _now: Now) {}
     /// A volume was lost with its data; `None`: somebody has taken note. Doesn't wait.
@@ -86,6 +91,13 @@ pub trait Recorder: Send + Sync + 'static {
 pub trait Freshness: Send + Sync + 'static {
     /// Somebody did something to this container since `observed` was read.
     fn changed_since(&self, id: &ContainerId, observed: &Observed) -> bool;
+    /// This call is about to be made: what follows from it is nobody else's doing. Returns a
+    /// number for [`Self::ended`].
+    fn begins(&self, _write: &Write) -> Option<u64> {
+        None
+    }
+    /// A call was answered; `unsure` says that it may be carried out all the same.
+    fn ended(&self, _act: u64, _unsure: bool) {}
 }
 
 /// What execution needs besides the plan.
@@ -331,7 +343,15 @@ async fn run_step(
         let _ = news.send(News::Kept(step.id)).await;
     }
     match command::build(context, step, made).await? {
-        Command::Write(write) => Ok(context.engine.write(&write).await?),
+        Command::Write(write) => {
+            let act = context.freshness.begins(&write);
+            let result = context.engine.write(&write).await;
+            if let Some(act) = act {
+                let unsure = result.as_ref().is_err_and(Fault::outcome_unknown);
+                context.freshness.ended(act, unsure);
+            }
+            Ok(result?)
+        }
         Command::Pull { reference, platform } => {
             // A full channel may lose progress, never an end.
             let progress = |p: PullProgress| {

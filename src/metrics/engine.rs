@@ -112,8 +112,9 @@ impl Engine for Counted {
 
     fn events(
         &self,
+        since: Option<i64>,
     ) -> BoxFuture<'_, Result<BoxStream<'static, Result<StreamItem, Fault>>, Fault>> {
-        self.counted(EngineCall::Events, self.engine.events())
+        self.counted(EngineCall::Events, self.engine.events(since))
     }
 
     fn logs<'a>(

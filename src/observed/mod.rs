@@ -1,6 +1,7 @@
 //! What the engine really shows, as one immutable snapshot.
 
 pub mod fields;
+pub mod hands;
 pub(crate) mod lenient;
 pub mod normalise;
 mod shared;
@@ -15,6 +16,7 @@ use crate::probe::Readiness;
 use crate::sensitive::Sensitive;
 
 pub use self::fields::Fields;
+pub use self::hands::{Cause, Death, Hands, Said, Word, Yield};
 pub use self::shared::Shared;
 
 /// Compose's label prefix; see `labels` for the names.
@@ -67,6 +69,10 @@ pub struct Observed {
     pub images: Shared<Vec<ImageSummary>>,
     /// What the probes say, by project and service slot.
     pub probes: BTreeMap<Slot, Readiness>,
+    /// How each slot's last run ended, as far as events told.
+    pub deaths: BTreeMap<Slot, Death>,
+    /// What people did to the containers.
+    pub hands: Hands,
 }
 
 /// One desired instance of a service. With the engine it is the key of everything.
@@ -237,6 +243,8 @@ pub struct Container {
     pub has_healthcheck: bool,
     /// Main process on the host, 0 when not running.
     pub pid: i64,
+    /// `Config.StopSignal` as it was asked for; empty is SIGTERM.
+    pub stop_signal: String,
     /// The settings that it was made with.
     pub fields: Fields,
     /// The `inspect` answer was read.

@@ -207,6 +207,7 @@ pub fn from_inspect(json: &Value) -> Result<Container, String> {
         published: ports_from_inspect(at(json, &["NetworkSettings"])),
         has_healthcheck: has_healthcheck(config),
         pid: int(status, "Pid").unwrap_or(0),
+        stop_signal: as_text(at(config, &["StopSignal"])),
         fields: Fields::of_inspect(json),
         inspected: true,
         ..Container::default()

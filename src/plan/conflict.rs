@@ -74,7 +74,7 @@ impl<'a> Planner<'a> {
         let Some(service) = self.desired.project.services.get(&slot.service) else {
             return Ok(None);
         };
-        let held = self.memory.holds.contains_key(&slot.service) || !self.in_scope(&slot.service);
+        let held = self.memory.holds.of(&slot).is_some() || !self.in_scope(&slot.service);
         if held || self.memory.busy.contains(&Resource::Slot(slot.clone())) {
             return Err(format!("the name {taken} is taken by service {slot}, which is held"));
         }
@@ -207,7 +207,7 @@ impl<'a> Planner<'a> {
             Some(service) => self.in_scope(name) && !keeps(service),
             None => self.scope.is_none() && self.desired.policy.orphans == OrphanPolicy::Remove,
         };
-        if leaves && !self.memory.holds.contains_key(name) {
+        if leaves && !self.is_held(container) {
             Holder::Leaves(container)
         } else {
             Holder::Stays(container)

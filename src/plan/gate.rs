@@ -34,7 +34,8 @@ impl Planner<'_> {
             let Some(parent) = self.services.get(name) else { continue };
             gate.after.extend(parent.first_start);
             if parent.first_start.is_none() && parent.first_started.is_none() {
-                let what = format!("{name} running");
+                let word = if parent.held { "held" } else { "running" };
+                let what = format!("{name} {word}");
                 gate.waiting = gate.waiting.or(Some(Standing::WaitingOn(what)));
             }
         }
@@ -45,7 +46,7 @@ impl Planner<'_> {
     pub(super) fn soft_wait(&mut self, service: &Service) -> Option<String> {
         for name in self.desired.soft.get(&service.name)? {
             let Some(state) = self.services.get(name.as_str()) else { continue };
-            if state.ready || self.memory.holds.contains_key(name) || !self.in_scope(name) {
+            if state.ready || self.memory.holds.on_service(name).is_some() || !self.in_scope(name) {
                 continue;
             }
             let limit = self.desired.traits(name).ready_within.unwrap_or(SOFT_DEADLINE);
@@ -73,6 +74,7 @@ impl ServiceState {
             Condition::Healthy => (self.ready, "healthy"),
             Condition::CompletedSuccessfully => (self.completed, "completed"),
         };
+        let word = if self.held { "held" } else { word };
         (!met).then(|| Standing::WaitingOn(format!("{name} {word}")))
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::hold::Holds;
 use super::step::Resource;
 use super::update::{Pin, Update};
 use crate::clock::{Mono, Timestamp};
@@ -26,8 +27,10 @@ pub struct Memory {
     /// Names of containers whose making was asked for and never answered, by slot: one that turns
     /// up under such a name is ours.
     pub unanswered: BTreeMap<Slot, BTreeSet<String>>,
-    /// Services that stay as they are, with the reason (by hand, paused).
-    pub holds: BTreeMap<String, String>,
+    /// What stays as it is because a person said so.
+    pub holds: Holds,
+    /// Containers that an earlier run was about to stop: their stops are ours until then.
+    pub stopping: BTreeMap<ContainerId, Mono>,
     /// Hash that we last applied, by service; or found unapplied when we first saw its container.
     pub applied: BTreeMap<String, String>,
     /// Services whose containers were there, otherwise than wanted, before anything was applied.

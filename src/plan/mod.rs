@@ -10,6 +10,7 @@ pub mod check;
 mod conflict;
 mod foreign;
 mod gate;
+pub mod hold;
 mod image;
 mod leftover;
 pub mod memory;
@@ -63,14 +64,20 @@ pub fn plan(
     now: Now,
 ) -> (Plan, Report) {
     let mut planner = Planner::new(desired, observed, memory, scope, now);
-    planner.networks();
-    planner.volumes();
+    // What is held as a whole needs nothing.
+    let held = memory.holds.of_stack().is_some();
+    if !held {
+        planner.networks();
+        planner.volumes();
+    }
     for name in &desired.order {
         if let Some(service) = desired.project.services.get(name) {
             planner.service(service);
         }
     }
-    planner.orphans();
+    if !held {
+        planner.orphans();
+    }
     planner.keep_within_tier();
     planner.report.refused = planner.refused();
     (Plan { generation: desired.generation, steps: planner.steps }, planner.report)
@@ -105,6 +112,8 @@ struct ServiceState {
     completed: bool,
     /// No container is wanted: nobody waits for it.
     empty: bool,
+    /// A person wants all of it to stay as it is.
+    held: bool,
     /// A slot that isn't up will be, as far as anybody can tell.
     pending: bool,
     /// A slot runs and doesn't serve.

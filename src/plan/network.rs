@@ -228,7 +228,7 @@ impl<'a> Planner<'a> {
         if service.is_none_or(|s| !s.networks.contains_key(&network.key)) {
             return Some("wouldn't be attached again");
         }
-        if self.memory.holds.contains_key(&slot.service) || !self.in_scope(&slot.service) {
+        if self.memory.holds.of(&slot).is_some() || !self.in_scope(&slot.service) {
             return Some("is held");
         }
         let backoff = self.memory.backoff.get(&slot);

@@ -15,11 +15,10 @@ impl<'a> Planner<'a> {
             .by_service
             .iter()
             .filter(|(s, _)| {
-                !project.services.contains_key(**s)
-                    && !project.disabled_services.contains_key(**s)
-                    && !self.memory.holds.contains_key(**s)
+                !project.services.contains_key(**s) && !project.disabled_services.contains_key(**s)
             })
             .flat_map(|(_, containers)| containers.iter().copied())
+            .filter(|container| !self.is_held(container))
             .collect();
         for container in orphans {
             match self.desired.policy.orphans {

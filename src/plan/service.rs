@@ -12,7 +12,7 @@ use super::update::Stage;
 use super::{Planner, ServiceState, Standing};
 use crate::compose::types::{RestartPolicy, Service};
 use crate::desired::{ServiceTraits, parents};
-use crate::observed::{Container, ContainerState, Slot};
+use crate::observed::{Container, ContainerState, Slot, Yield};
 
 /// One slot under planning.
 pub(super) struct SlotPlan<'p> {
@@ -54,16 +54,22 @@ impl<'a> Planner<'a> {
         let found = self.parent_targets(service);
         let hash = self.wanted_hash(service, found.as_deref());
         let assignment = self.assign(service, hash.as_deref());
-        if self.in_scope(name) && !self.memory.holds.contains_key(name) {
+        if self.in_scope(name) {
             for surplus in assignment.surplus {
-                self.retire(surplus, Cause::ScaledDown, vec![]);
+                if !self.is_held(surplus) {
+                    self.retire(surplus, Cause::ScaledDown, vec![]);
+                }
             }
         }
+        let slots = &assignment.slots;
+        let held = slots.iter().filter(|(slot, _)| self.memory.holds.of(slot).is_some()).count();
+        let all_held = held > 0 && held == slots.len();
         let mut state = ServiceState {
             up: true,
             ready: true,
             completed: true,
             empty: assignment.slots.is_empty(),
+            held: all_held,
             pending: true,
             ..ServiceState::default()
         };
@@ -77,7 +83,9 @@ impl<'a> Planner<'a> {
                 hash: hash.as_deref(),
             };
             let result = self.slot(&plan, &group);
-            state.add(&result, group.first().copied());
+            // Beside others that serve, one that is held is as good as unwanted.
+            let counts = all_held || self.memory.holds.of(&plan.slot).is_none();
+            state.add(&result, group.first().copied(), counts);
             let checked = traits.probed || group.first().is_none_or(|c| c.checks_itself());
             state.unchecked |= result.running && !checked;
             self.report.slots.insert(plan.slot, result.report);
@@ -144,13 +152,17 @@ impl<'a> Planner<'a> {
                 ..state
             };
         }
-        if let Some(why) = self.memory.holds.get(&plan.service.name) {
-            self.note(plan.resource(), Standing::Held(why.clone()));
-            if !state.running {
+        if let Some(hold) = self.memory.holds.of(&plan.slot) {
+            let why = hold.why();
+            if !state.running && state.report.status != SlotStatus::Paused {
                 state.report.status = SlotStatus::Held;
             }
-            state.report.message.clone_from(why);
+            state.report.message = format!("{why}, since {}", hold.since);
+            self.note(plan.resource(), Standing::Held(why));
             return state;
+        }
+        if let Some(standing) = self.left_to_others(&plan.slot, keeper.is_some()) {
+            return self.wait(plan, state, standing);
         }
         if !self.in_scope(&plan.service.name) {
             return state;
@@ -203,6 +215,27 @@ impl<'a> Planner<'a> {
             (Some(old), Some(cause)) => self.replace(plan, old, group, cause, state),
             (Some(container), None) => self.keep(plan, container, group, state),
         }
+    }
+
+    /// A person holds the slot that this container stands for.
+    pub(super) fn is_held(&self, container: &Container) -> bool {
+        container.slot().is_some_and(|slot| self.memory.holds.of(&slot).is_some())
+    }
+
+    /// What somebody else is at just now. Whoever brings the stack up makes all containers first,
+    /// and would find the names taken.
+    fn left_to_others(&self, slot: &Slot, exists: bool) -> Option<Standing> {
+        let yields = &self.observed.hands.yields;
+        let mut others = yields.iter().filter(|(other, _)| other.project == slot.project);
+        let made = |(_, why): (&Slot, &Yield)| *why == Yield::Creation;
+        let what = match yields.get(slot) {
+            Some(Yield::Undecided) => "word of who ended it",
+            Some(Yield::Update) => "another tool that replaces it",
+            Some(Yield::Creation) => "its start by another tool",
+            None if !exists && others.any(made) => "another tool that brings the stack up",
+            None => return None,
+        };
+        Some(Standing::WaitingOn(what.into()))
     }
 
     /// What others made stays as it is, and is kept running.
@@ -332,12 +365,15 @@ impl<'a> Planner<'a> {
 
 impl ServiceState {
     /// Counts one more slot in, the first one first.
-    fn add(&mut self, slot: &SlotState, keeper: Option<&Container>) {
+    fn add(&mut self, slot: &SlotState, keeper: Option<&Container>, counts: bool) {
         if self.first.is_none() {
             self.first.clone_from(&slot.target);
             self.first_start = slot.start;
             self.first_started = keeper.filter(|_| slot.running).and_then(|c| c.started);
             self.first_created = keeper.map(|c| c.created);
+        }
+        if !counts {
+            return;
         }
         let up = slot.running || slot.completed || slot.start.is_some();
         self.up &= up;

@@ -139,6 +139,30 @@ impl Client {
         self.command(&format!("/api/v1/stacks/{}/plan", segment(stack)), request).await
     }
 
+    /// Asks the daemon to leave services of a stack, or all of it, alone.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn pause(
+        &self,
+        stack: &str,
+        request: &Wanted,
+    ) -> Result<ProgressStream, ClientError> {
+        self.command(&format!("/api/v1/stacks/{}/pause", segment(stack)), request).await
+    }
+
+    /// Asks the daemon to end holds of a stack.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn resume(
+        &self,
+        stack: &str,
+        request: &Wanted,
+    ) -> Result<ProgressStream, ClientError> {
+        self.command(&format!("/api/v1/stacks/{}/resume", segment(stack)), request).await
+    }
+
     /// Asks the daemon to look at a stack again.
     ///
     /// # Errors

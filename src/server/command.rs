@@ -22,7 +22,7 @@ pub struct Version {
     pub holder: String,
 }
 
-/// Body of `POST /api/v1/stacks/{name}/apply` and `…/plan`.
+/// Body of `POST /api/v1/stacks/{name}/apply`, `…/plan`, `…/pause` and `…/resume`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Wanted {
@@ -56,6 +56,20 @@ pub enum Command {
     Reconcile {
         /// The stack.
         stack: String,
+    },
+    /// Leave these services, or the whole stack, alone as they are.
+    Pause {
+        /// The stack.
+        stack: String,
+        /// What of it.
+        wanted: Wanted,
+    },
+    /// End the holds on these services, or all.
+    Resume {
+        /// The stack.
+        stack: String,
+        /// What of it.
+        wanted: Wanted,
     },
 }
 
@@ -108,7 +122,7 @@ impl Reporter {
     }
 }
 
-/// One line of a command's progress. The last one is `finished`, `planned` or `failed`.
+/// One line of a command's progress. The last one is `finished`, `planned`, `held` or `failed`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Progress {
@@ -139,6 +153,11 @@ pub enum Progress {
     },
     /// The answer to [`Command::Plan`].
     Planned(Box<PlanAnswer>),
+    /// The answer to [`Command::Pause`] and [`Command::Resume`].
+    Held {
+        /// What changed, a line each.
+        changes: Vec<String>,
+    },
     /// It isn't, and nothing more is tried for this command.
     Failed {
         /// CamelCase reason.
@@ -163,7 +182,10 @@ pub mod reason {
 impl Progress {
     /// Whether nothing comes after it.
     pub const fn is_last(&self) -> bool {
-        matches!(self, Self::Finished { .. } | Self::Planned(_) | Self::Failed { .. })
+        matches!(
+            self,
+            Self::Finished { .. } | Self::Planned(_) | Self::Held { .. } | Self::Failed { .. }
+        )
     }
 }
 

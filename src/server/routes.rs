@@ -48,6 +48,8 @@ pub(super) fn control(shared: Shared) -> Router {
         .route("/api/v1/stacks/{name}/apply", post(apply))
         .route("/api/v1/stacks/{name}/plan", post(plan_now))
         .route("/api/v1/stacks/{name}/reconcile", post(reconcile))
+        .route("/api/v1/stacks/{name}/pause", post(pause))
+        .route("/api/v1/stacks/{name}/resume", post(resume))
         .with_state(shared);
     finish(routes)
 }
@@ -293,6 +295,26 @@ async fn plan_now(
 ) -> Result<Response, Problem> {
     let wanted = wanted(body)?;
     send(&shared, caller, &stack, |stack| Command::Plan { stack, wanted })
+}
+
+async fn pause(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    Path(stack): Path<String>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Problem> {
+    let wanted = wanted(body)?;
+    send(&shared, caller, &stack, |stack| Command::Pause { stack, wanted })
+}
+
+async fn resume(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    Path(stack): Path<String>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Problem> {
+    let wanted = wanted(body)?;
+    send(&shared, caller, &stack, |stack| Command::Resume { stack, wanted })
 }
 
 fn wanted(body: Result<Bytes, BytesRejection>) -> Result<Wanted, Problem> {

@@ -298,6 +298,7 @@ impl Journal {
         }
         recalled.updates = self.updates(engine, project)?;
         recalled.pins = self.pins(engine, project)?;
+        recalled.holds = self.holds(engine, project)?;
         let mut rows = self.db.prepare_cached(
             "SELECT service, number, failures, next, last_ready FROM backoff
              WHERE engine = ?1 AND project = ?2",
@@ -400,16 +401,23 @@ impl Journal {
         Ok(())
     }
 
-    /// Forgets backoff, jobs, hashes, updates and generation of a project that was deleted. Intents and events
+    /// Forgets backoff, jobs, hashes, updates, holds and generation of a project that was deleted. Intents and events
     /// stay until they age out.
     ///
     /// # Errors
     /// Nothing was forgotten.
     pub fn forget_project(&mut self, engine: &str, project: &str) -> Result<(), JournalError> {
         let tx = self.db.transaction()?;
-        for table in
-            ["backoff", "jobs", "generations", "applied", "lost_volumes", "updates", "pins"]
-        {
+        for table in [
+            "backoff",
+            "jobs",
+            "generations",
+            "applied",
+            "lost_volumes",
+            "updates",
+            "pins",
+            "holds",
+        ] {
             let sql = format!("DELETE FROM {table} WHERE engine = ?1 AND project = ?2");
             tx.execute(&sql, params![engine, project])?;
         }

@@ -8,6 +8,7 @@ pub mod events;
 mod file;
 mod handle;
 mod health;
+pub mod holds;
 pub mod journal;
 mod kept;
 mod remember;
@@ -21,6 +22,7 @@ pub use events::EventQuery;
 pub use file::SetAside;
 pub use handle::{Handle, Keeper, StoreError};
 pub use health::{Failing, Health};
+pub use holds::{HoldRow, HoldWrite, OwnStop};
 pub use journal::{Journal, JournalError};
 pub use rows::{
     Backoff, Completion, EventKind, EventRecord, Generation, Intent, IntentId, JobRun, LostVolume,

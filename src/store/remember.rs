@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use rusqlite::params;
 
 use super::handle::{Handle, StoreError};
+use super::holds::write_hold;
 use super::journal::{Journal, JournalError};
 use super::rows::{LostVolume, Recalled};
 use super::updates::{write_pin, write_update};
@@ -27,7 +28,7 @@ impl Journal {
         let now = self.clock.now().wall.0;
         let made = self.made(engine, project)?;
         let tx = self.db.transaction()?;
-        for table in ["backoff", "lost_volumes", "updates", "pins"] {
+        for table in ["backoff", "lost_volumes", "updates", "pins", "holds"] {
             let sql = format!("DELETE FROM {table} WHERE engine = ?1 AND project = ?2");
             tx.execute(&sql, params![engine, project])?;
         }
@@ -74,6 +75,9 @@ impl Journal {
         }
         for (service, pin) in &known.pins {
             write_pin(&tx, engine, project, service, pin)?;
+        }
+        for hold in &known.holds {
+            write_hold(&tx, engine, project, hold)?;
         }
         for id in known.made.difference(&made) {
             tx.prepare_cached(

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::holds::HoldRow;
 use crate::clock::Timestamp;
 use crate::observed::Slot;
 use crate::plan::update::{Pin, Update};
@@ -158,6 +159,8 @@ pub struct Recalled {
     pub updates: BTreeMap<Slot, Update>,
     /// Updates that failed, by service.
     pub pins: BTreeMap<String, Pin>,
+    /// What people hold.
+    pub holds: Vec<HoldRow>,
     /// IDs of the containers that were made for the project, as far back as the journal goes.
     pub made: BTreeSet<String>,
     /// Volumes that were removed with their data, and whose loss nobody has taken note of yet.

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::journal::JournalError;
 
 /// Version of the tables, kept in SQLite's `user_version`.
-pub(super) const SCHEMA_VERSION: i64 = 4;
+pub(super) const SCHEMA_VERSION: i64 = 5;
 
 /// `homs`, kept in SQLite's `application_id`, so that `file` and we know whose file it is.
 pub(super) const APPLICATION_ID: i64 = 0x686f_6d73;
@@ -100,7 +100,7 @@ const TABLES: &str = "
 ";
 
 /// What a journal of version 1 lacks, then one of version 2, and so on.
-const UPGRADES: [&str; 3] = [APPLIED, LOST_VOLUMES, UPDATES];
+const UPGRADES: [&str; 4] = [APPLIED, LOST_VOLUMES, UPDATES, HOLDS];
 
 const APPLIED: &str = "
     CREATE TABLE applied (
@@ -148,6 +148,22 @@ const UPDATES: &str = "
         before TEXT NOT NULL,
         person TEXT,
         PRIMARY KEY (engine, project, service)
+    ) STRICT, WITHOUT ROWID;
+";
+
+const HOLDS: &str = "
+    CREATE TABLE holds (
+        engine TEXT NOT NULL,
+        project TEXT NOT NULL,
+        service TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        kind TEXT NOT NULL,
+        who TEXT NOT NULL,
+        since INTEGER NOT NULL,
+        provisional INTEGER NOT NULL,
+        container TEXT NOT NULL,
+        event INTEGER NOT NULL,
+        PRIMARY KEY (engine, project, service, number, kind)
     ) STRICT, WITHOUT ROWID;
 ";
 

@@ -142,14 +142,14 @@ services:
 "#;
 
 /// The real Docker Compose on one project.
-struct Compose {
+pub(crate) struct Compose {
     binary: PathBuf,
     folder: PathBuf,
     project: String,
 }
 
 impl Compose {
-    fn of(stack: &Stack) -> Self {
+    pub(crate) fn of(stack: &Stack) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let binary = root.join(".cache/docker-compose-5.6.1");
         assert!(
@@ -161,7 +161,7 @@ impl Compose {
     }
 
     /// What it prints on both streams; fails the test when it fails.
-    fn run(&self, args: &[&str]) -> String {
+    pub(crate) fn run(&self, args: &[&str]) -> String {
         let output = Command::new(&self.binary)
             .args(["-p", &self.project, "-f", "compose.yaml"])
             .args(args)

@@ -14,6 +14,7 @@ use crate::engine::ContainerId;
 use crate::engine::sim::SimEngine;
 use crate::execute::{Recorder, StepResult};
 use crate::observed::Slot;
+use crate::plan::hold::HoldChange;
 use crate::plan::memory::Lost;
 use crate::plan::{Op, Plan, Resource, Step, Target};
 use crate::sensitive::Sensitive;
@@ -37,6 +38,7 @@ struct Book {
     all: Vec<String>,
     applied: Vec<(String, String)>,
     losses: Vec<(String, bool)>,
+    holds: Vec<HoldChange>,
     faults: Vec<String>,
     bodies: BTreeMap<ContainerId, Sensitive<Map<String, Value>>>,
     told: Vec<String>,
@@ -82,6 +84,36 @@ impl Announced {
     /// Volumes whose loss was written down (`true`) or struck out, in order.
     pub fn losses(&self) -> Vec<(String, bool)> {
         self.book().losses.clone()
+    }
+
+    /// What began to be held, in order, a line each.
+    pub fn held(&self) -> Vec<String> {
+        let book = self.book();
+        let began = book.holds.iter().filter_map(|change| match change {
+            HoldChange::Began(on, hold) => Some(format!("{on}: {}", hold.why())),
+            _ => None,
+        });
+        began.collect()
+    }
+
+    /// What was held and is no longer, in order.
+    pub fn held_no_longer(&self) -> Vec<String> {
+        let book = self.book();
+        let ended = book.holds.iter().filter_map(|change| match change {
+            HoldChange::Ended(on, hold, _) => Some(format!("{on}: {}", hold.why())),
+            _ => None,
+        });
+        ended.collect()
+    }
+
+    /// Why holds ended, in order.
+    pub fn ends(&self) -> Vec<String> {
+        let book = self.book();
+        let ended = book.holds.iter().filter_map(|change| match change {
+            HoldChange::Ended(on, _, end) => Some(format!("{on}: {end}")),
+            _ => None,
+        });
+        ended.collect()
     }
 
     fn called(&self, call: &str, about: &str) {
@@ -159,6 +191,14 @@ impl Recorder for Announced {
 
     fn release_body(&self, id: &ContainerId) {
         self.book().bodies.remove(id);
+    }
+
+    fn holds<'a>(&'a self, changes: &'a [HoldChange]) -> BoxFuture<'a, ()> {
+        async move {
+            sleep(ms(1)).await;
+            self.book().holds.extend(changes.iter().cloned());
+        }
+        .boxed()
     }
 
     fn applied(&self, slot: &Slot, hash: &str) {

@@ -170,6 +170,11 @@ async fn run(number: u64, steps: usize) {
         step(&scene, &mut seed, &mut generation).await;
     }
     scene.sim.heal();
+    // What people stopped stays so until somebody says otherwise.
+    let end = crate::plan::hold::HoldEnd::Resumed("ann".into());
+    // The stream may have kept the last event back until another follows.
+    sleep(secs(60)).await;
+    scene.tap.release(BTreeSet::new(), end).await.expect("it listens");
     // The longest pauses: a stop's deadline, then a backoff at its ceiling, twice; 60 s for what
     // another tool may still be at.
     scene.settle(secs(900)).await;

@@ -3,6 +3,7 @@
 mod containers;
 mod endpoint;
 mod files;
+mod holds;
 mod journal;
 mod networks;
 mod operators;
@@ -92,6 +93,8 @@ async fn row_1_an_engine_restart_is_followed_by_an_ordered_recovery() {
             }
             assert_eq!(ids(&scene.containers().await), made);
             scene.stays_idle(secs(600)).await;
+            assert!(scene.view().holds.is_empty(), "{how:?} {policy}: no service ends held");
+            assert_eq!(scene.announced.held(), scene.announced.held_no_longer(), "{how:?}");
         }
     }
 }
@@ -207,8 +210,10 @@ async fn row_11_everything_killed_at_once_comes_back_in_order() {
 async fn row_16_everything_removed_at_once_comes_back_in_order_with_its_volume() {
     let scene = chain(1).await;
     let created = scene.sim.volumes().await.expect("a list");
-    for service in ["a", "c", "b", "d"] {
-        scene.sim.remove(&format!("p-{service}-1"), true).await.expect("goes");
+    let names = ["a", "c", "b", "d"].map(|service| format!("p-{service}-1"));
+    let removals = names.iter().map(|name| scene.sim.remove(name, true));
+    for removed in futures_util::future::join_all(removals).await {
+        removed.expect("goes");
     }
     scene.settle(secs(60)).await;
     let starts = scene.starts();

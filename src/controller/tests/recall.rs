@@ -1,7 +1,9 @@
 //! What a restart of the daemon remembers.
 
 use super::*;
+use crate::clock::Timestamp;
 use crate::controller::recall;
+use crate::plan::hold::{Hold, Holds, On};
 use crate::plan::update::{Pin, Update};
 use crate::store::{Handle as Store, Intent, Journal};
 
@@ -115,6 +117,7 @@ async fn what_is_known_is_written_down_in_full_where_the_journal_began_anew() {
     known.updates.insert(slot.clone(), update);
     let pin = Pin { edition: "hash2".into(), why: "never ready".into(), ..Pin::default() };
     known.pins.insert("db".into(), pin);
+    known.holds = Holds::recalled([(On::Stack, Hold::pause("ann", Timestamp(5)))]);
     let now = crate::clock::Clock::now(&*clock);
     for _ in 0..2 {
         journal.remember("E", "p", recall::rows(&known, "p", now)).await.expect("writes");
@@ -122,6 +125,7 @@ async fn what_is_known_is_written_down_in_full_where_the_journal_began_anew() {
     }
     known.updates.clear();
     known.pins.clear();
+    known.holds = Holds::default();
     journal.remember("E", "p", recall::rows(&known, "p", now)).await.expect("writes");
     assert_eq!(recall::memory(&journal, "E", &goal, &*clock).await, known, "what is over goes");
 }

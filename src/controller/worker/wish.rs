@@ -1,11 +1,13 @@
 //! What a person wants of a running loop: to be tried again, or to be told how it stands.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
 use super::afresh::asked;
 use super::{Link, Tap, View, Worker, ledger, updates};
+use crate::plan::hold::HoldEnd;
 use crate::plan::{Scope, Standing, plan};
 
 /// What a person wants.
@@ -14,9 +16,30 @@ pub enum Wish {
     Afresh(Scope),
     /// How these services stand now, by the newest facts and all that the loop remembers.
     Look(Scope, oneshot::Sender<View>),
+    /// These services, or the whole stack, are to be left alone. Answered, with what changed, once
+    /// it is written down.
+    Pause(BTreeSet<String>, String, oneshot::Sender<Vec<String>>),
+    /// The holds on these services, or all, are over.
+    Release(BTreeSet<String>, HoldEnd, oneshot::Sender<Vec<String>>),
 }
 
 impl Tap {
+    /// Pauses these services, or the whole stack, in the name of a user; returns what changed.
+    /// `None` when the loop is over.
+    pub async fn pause(&self, services: BTreeSet<String>, who: String) -> Option<Vec<String>> {
+        let (answer, changed) = oneshot::channel();
+        self.wishes.send(Wish::Pause(services, who, answer)).await.ok()?;
+        changed.await.ok()
+    }
+
+    /// Ends the holds on these services, or all; returns what changed. `None` when the loop is
+    /// over.
+    pub async fn release(&self, services: BTreeSet<String>, end: HoldEnd) -> Option<Vec<String>> {
+        let (answer, changed) = oneshot::channel();
+        self.wishes.send(Wish::Release(services, end, answer)).await.ok()?;
+        changed.await.ok()
+    }
+
     /// How the services of a scope stand now; `None` when the loop is over.
     pub async fn look(&self, scope: &Scope) -> Option<View> {
         let (answer, view) = oneshot::channel();
@@ -27,10 +50,18 @@ impl Tap {
 
 impl Worker {
     /// Does what is wanted. Returns whether there is something new to plan for.
-    pub(super) fn grant(&mut self, wish: Wish) -> bool {
+    pub(super) async fn grant(&mut self, wish: Wish) -> bool {
         match wish {
             Wish::Afresh(scope) => {
                 self.start_afresh(&scope);
+                true
+            }
+            Wish::Pause(services, who, answer) => {
+                let _ = answer.send(self.pause_services(&services, &who).await);
+                true
+            }
+            Wish::Release(services, end, answer) => {
+                let _ = answer.send(self.release_holds(&services, &end).await);
                 true
             }
             Wish::Look(scope, answer) => {
@@ -78,6 +109,7 @@ impl Worker {
             unproven: ledger::unproven(&self.memory, &report),
             report: Arc::new(report),
             busy,
+            holds: memory.holds,
             lease: self.parts.permit.state(),
         }
     }

@@ -49,10 +49,14 @@ const ACTIONS: [&str; 23] = [
 
 /// Path and query. Podman names some actions otherwise and compares exactly, so there only the
 /// kinds are filtered.
-fn path(version: &str, by_action: bool) -> String {
+fn path(version: &str, by_action: bool, since: Option<i64>) -> String {
     let filters =
         if by_action { json!({"type": KINDS, "event": ACTIONS}) } else { json!({"type": KINDS}) };
-    format!("{version}/events?{}", query(&[("filters", &filters.to_string())]))
+    let filters = filters.to_string();
+    let mut words = vec![("filters", filters.as_str())];
+    let since = since.map(|nano| format!("{}.{:09}", nano / 1_000_000_000, nano % 1_000_000_000));
+    words.extend(since.as_deref().map(|since| ("since", since)));
+    format!("{version}/events?{}", query(&words))
 }
 
 fn item(line: &Line) -> StreamItem {
@@ -71,9 +75,10 @@ pub(super) async fn subscribe(
     transport: &SharedTransport,
     version: &str,
     by_action: bool,
+    since: Option<i64>,
     deadline: Duration,
 ) -> Result<BoxStream<'static, Result<StreamItem, Fault>>, Fault> {
-    let call = Call::get(NAME, path(version, by_action), deadline, 0);
+    let call = Call::get(NAME, path(version, by_action, since), deadline, 0);
     let mut lines = Lines::default();
     let items = transport.stream(&call).await?.items(move |piece| {
         let lines = match piece {
@@ -102,8 +107,15 @@ mod tests {
 
     #[test]
     fn the_query_is_percent_encoded() {
-        let path = path("/v1.41", true);
+        let path = path("/v1.41", true, None);
         assert!(path.starts_with("/v1.41/events?filters=%7B%22type%22%3A%5B%22container%22"));
         assert!(!path.contains(['"', ' ', '{']), "{path}");
+        assert!(!path.contains("since"), "{path}");
+    }
+
+    #[test]
+    fn what_the_engine_still_knows_is_asked_for_to_the_nanosecond() {
+        let path = path("/v1.41", true, Some(1_700_000_000_000_000_012));
+        assert!(path.ends_with("&since=1700000000.000000012"), "{path}");
     }
 }

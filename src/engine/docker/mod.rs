@@ -132,6 +132,10 @@ impl Docker {
     /// Sends a call without a version and reads the version off its answer.
     async fn greet(&self, call: &Call) -> Result<(Answer, Negotiated), Fault> {
         let answer = self.transport.call(call).await?;
+        self.greeted(answer).await
+    }
+
+    async fn greeted(&self, answer: Answer) -> Result<(Answer, Negotiated), Fault> {
         let has = match answer.headers.get("api-version").and_then(|v| v.to_str().ok()) {
             Some(version) => version.to_owned(),
             None => {
@@ -285,7 +289,8 @@ impl Engine for Docker {
     fn ping(&self) -> BoxFuture<'_, Result<(), Fault>> {
         Box::pin(async {
             let call = Call::get("GET /_ping", "/_ping".into(), self.deadlines.ping, 64 * 1024);
-            let found = self.greet(&call).await?.1;
+            let answer = self.transport.call_anew(&call).await?;
+            let found = self.greeted(answer).await?.1;
             *self.negotiated.lock().await = Some(found);
             Ok(())
         })
@@ -347,14 +352,16 @@ impl Engine for Docker {
 
     fn events(
         &self,
+        since: Option<i64>,
     ) -> BoxFuture<'_, Result<BoxStream<'static, Result<StreamItem, Fault>>, Fault>> {
-        Box::pin(async {
+        Box::pin(async move {
             let version = self.version().await?;
             let prefix = version.prefix();
             let events = events::subscribe(
                 &self.transport,
                 &prefix,
                 !version.podman,
+                since,
                 self.deadlines.subscribe,
             )
             .await;

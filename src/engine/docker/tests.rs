@@ -295,7 +295,7 @@ async fn events_survive_garbage_and_huge_lines() {
         acts
     });
     let docker = fake.docker();
-    let items: Vec<_> = docker.events().await.expect("a stream").collect().await;
+    let items: Vec<_> = docker.events(None).await.expect("a stream").collect().await;
     let skipped = |bytes| Ok(StreamItem::Skipped { bytes });
     assert_eq!(items[..3], [skipped(lines::LINE_LIMIT + 1), skipped(8), skipped(2)]);
     let Ok(StreamItem::Event(event)) = &items[3] else { panic!("{:?}", items[3]) };
@@ -349,7 +349,7 @@ async fn a_broken_event_stream_says_so() {
         acts
     });
     let docker = fake.docker();
-    let items: Vec<_> = docker.events().await.expect("a stream").collect().await;
+    let items: Vec<_> = docker.events(None).await.expect("a stream").collect().await;
     assert_eq!(items.len(), 1);
     assert_eq!(items[0].as_ref().map_err(Fault::reason), Err("Interrupted"));
 }

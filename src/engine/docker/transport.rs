@@ -206,6 +206,24 @@ impl Transport {
         }
     }
 
+    /// The same on a connection that is opened for it: whoever listens there accepts new ones.
+    pub async fn call_anew(&self, call: &Call) -> Result<Answer, Fault> {
+        let exchange = async {
+            let sender = self.open().await?;
+            match self.exchange(sender, call, true).await {
+                Exchange::Done(answer) => answer,
+                // Only what was in the pool is tried again.
+                Exchange::Again => Err(Fault::Interrupted {
+                    call: call.name.into(),
+                    reason: "the connection closed before an answer".into(),
+                }),
+            }
+        };
+        timeout(call.deadline, exchange).await.unwrap_or_else(|_| {
+            Err(Fault::Timeout { call: call.name.into(), after: call.deadline })
+        })
+    }
+
     /// Sends `call` on a connection of its own and hands its body over as it comes.
     pub async fn stream(&self, call: &Call) -> Result<Streaming, Fault> {
         let mut sender = self.open().await?;

@@ -107,6 +107,11 @@ impl SimEngine {
         });
     }
 
+    /// The engine keeps none of its events for those who come later, as after 256 others.
+    pub fn forget_events(&self) {
+        self.core.write(|w| w.subscribers.begin());
+    }
+
     /// Ends all open event streams; the engine lives.
     pub fn end_streams(&self) {
         self.core.write(|w| w.subscribers.end());
@@ -330,6 +335,58 @@ impl SimEngine {
         self.core.write(|w| w.rename(&new, &name)).map_err(by_hand)?;
         self.core.start(&new).await.map_err(by_hand)?;
         Ok(new)
+    }
+
+    /// `docker compose up -d` of a stack that was up before, without an edit: what is missing is
+    /// made first, then everything is started.
+    ///
+    /// # Errors
+    /// As the engine refuses it; what was done so far stays.
+    pub async fn compose_up(&self, project: &str) -> Result<(), Fault> {
+        let recipes = self.core.read(|w| w.recipes.clone());
+        let label = |body: &serde_json::Map<String, serde_json::Value>, name: &str| {
+            let found = body.get("Labels").and_then(|labels| labels.get(name)?.as_str());
+            found.map(str::to_owned)
+        };
+        let ours = |body: &serde_json::Map<String, serde_json::Value>| {
+            label(body, labels::PROJECT).as_deref() == Some(project)
+        };
+        let (containers, networks): (Vec<_>, Vec<_>) = recipes
+            .into_iter()
+            .filter(|(_, body)| ours(body))
+            .partition(|(_, body)| body.contains_key("Image"));
+        for (name, body) in networks {
+            if self.core.read(|w| w.find_network(&name).is_err()) {
+                self.core
+                    .perform(Write::CreateNetwork { body: body.into() })
+                    .await
+                    .map_err(by_hand)?;
+            }
+        }
+        let wanted = containers.iter().filter(|(name, body)| {
+            let service = label(body, labels::SERVICE).unwrap_or_default();
+            *name == format!("{project}-{service}-1")
+        });
+        for (name, body) in wanted.clone() {
+            if self.core.read(|w| w.find(name).is_err()) {
+                let (name, body) = (name.clone(), body.clone().into());
+                let write = Write::CreateContainer { name, platform: None, body };
+                self.core.perform(write).await.map_err(by_hand)?;
+            }
+        }
+        for (name, _) in wanted {
+            self.start(name).await?;
+        }
+        Ok(())
+    }
+
+    /// `docker restart`.
+    ///
+    /// # Errors
+    /// As the engine refuses it.
+    pub async fn restart(&self, container: &str) -> Result<(), Fault> {
+        let id = self.core.read(|w| w.find(container)).map_err(by_hand)?;
+        self.by_hand(Write::RestartContainer { id, grace: None }).await.map(drop)
     }
 
     fn of_project(&self, project: &str) -> Vec<ContainerId> {

@@ -21,6 +21,9 @@ pub struct StreamFaults {
     pub garbage: f64,
 }
 
+/// Events that the engine keeps for those who come later.
+const KEPT: usize = 256;
+
 type Sender = mpsc::UnboundedSender<Result<StreamItem, Fault>>;
 
 /// Who listens.
@@ -30,11 +33,22 @@ pub(super) struct Subscribers {
     pub faults: StreamFaults,
     held: Option<StreamItem>,
     pub seen: Vec<StreamItem>,
+    /// Where the present engine's own events begin.
+    begun: usize,
 }
 
 impl Subscribers {
-    pub fn subscribe(&mut self) -> BoxStream<'static, Result<StreamItem, Fault>> {
+    /// From now on; with `since`, first what the engine still keeps from then on.
+    pub fn subscribe(
+        &mut self,
+        since: Option<i64>,
+    ) -> BoxStream<'static, Result<StreamItem, Fault>> {
         let (sender, receiver) = mpsc::unbounded_channel();
+        let from = self.begun.max(self.seen.len().saturating_sub(KEPT));
+        let kept = self.seen.get(from..).unwrap_or_default();
+        for item in kept.iter().filter(|item| since.is_some_and(|since| is_since(item, since))) {
+            let _ = sender.send(Ok(item.clone()));
+        }
         if let Ok(senders) = self.senders.get_mut() {
             senders.push(sender);
         }
@@ -42,6 +56,11 @@ impl Subscribers {
             receiver.recv().await.map(|item| (item, receiver))
         })
         .boxed()
+    }
+
+    /// What was told so far isn't kept: a new engine knows nothing of its predecessor's events.
+    pub const fn begin(&mut self) {
+        self.begun = self.seen.len();
     }
 
     /// Ends all streams, as a closed connection does.
@@ -76,5 +95,12 @@ impl Subscribers {
         out.extend(late);
         let Ok(senders) = self.senders.get_mut() else { return };
         senders.retain(|s| out.iter().all(|item| s.send(Ok(item.clone())).is_ok()));
+    }
+}
+
+const fn is_since(item: &StreamItem, nano: i64) -> bool {
+    match item {
+        StreamItem::Event(event) => event.time_nano >= nano,
+        StreamItem::Skipped { .. } => false,
     }
 }

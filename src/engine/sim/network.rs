@@ -49,8 +49,10 @@ impl World {
         &mut self,
         body: &Map<String, Value>,
     ) -> Result<(String, Option<String>), Refusal> {
-        let body = &Value::Object(body.clone());
+        let recipe = body.clone();
+        let body = &Value::Object(recipe.clone());
         let name = text(body, "/Name");
+        self.recipes.insert(name.clone(), recipe);
         let twin = self.networks.values().find(|n| n.name == name).map(|n| n.id.clone());
         // From API 1.44 on it is always looked for.
         let check = body.pointer("/CheckDuplicate").and_then(Value::as_bool).unwrap_or(false)

@@ -73,6 +73,7 @@ impl World {
         }
         let created = self.wall();
         let (name, body) = (name.to_owned(), body.clone());
+        self.recipes.insert(name.clone(), body.clone());
         let container = SimContainer { id: id.clone(), name, created, body, ..container };
         self.containers.insert(id.clone(), container);
         self.emit_container(&id, "create", &[]);

@@ -312,6 +312,7 @@ impl World {
     /// the policies say.
     pub fn engine_starts(&mut self) {
         self.up = true;
+        self.subscribers.begin();
         self.stop_all(KILLED);
         for container in self.containers.values_mut() {
             container.starting = false;

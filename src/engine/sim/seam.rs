@@ -221,10 +221,10 @@ impl Engine for SimEngine {
         })
     }
 
-    fn events(&self) -> Answer<'_, Events> {
+    fn events(&self, since: Option<i64>) -> Answer<'_, Events> {
         let core = Arc::clone(&self.core);
         Box::pin(self.call("GET /events", "", DEADLINE, async move {
-            Ok(core.write(|w| w.subscribers.subscribe()))
+            Ok(core.write(|w| w.subscribers.subscribe(since)))
         }))
     }
 

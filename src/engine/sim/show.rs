@@ -125,6 +125,7 @@ pub(super) fn container(c: &SimContainer) -> Container {
         mounts: c.mounts.clone(),
         published: published(c),
         has_healthcheck: c.health_config.is_some(),
+        stop_signal: c.stop_signal.to_string(),
         pid: if c.has_process() { i64::try_from(c.run).unwrap_or(0) + 1000 } else { 0 },
         fields: Fields::of_body(&c.body),
         inspected: true,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::events::Subscribers;
@@ -52,6 +53,8 @@ pub(super) struct World {
     pub sick: BTreeSet<String>,
     /// Paths that the host doesn't have; of all others there is something.
     pub absent: BTreeSet<String>,
+    /// What each container and network was last made of, by name, for who brings a stack up again.
+    pub recipes: BTreeMap<String, Map<String, Value>>,
     pub subscribers: Subscribers,
     pub faults: Vec<SimFault>,
     pub writes: Vec<WriteRecord>,
@@ -77,6 +80,7 @@ impl World {
             behaviours: BTreeMap::new(),
             sick: BTreeSet::new(),
             absent: BTreeSet::new(),
+            recipes: BTreeMap::new(),
             subscribers: Subscribers::default(),
             faults: Vec::new(),
             writes: Vec::new(),

@@ -90,9 +90,11 @@ impl Check<'_> {
         if self.memory.busy.contains(resource) {
             self.found.push(Violation::Busy(step.id, name()));
         }
-        if let Resource::Slot(slot) = resource
-            && self.memory.holds.contains_key(&slot.service)
-        {
+        let held = match resource {
+            Resource::Slot(slot) => self.memory.holds.of(slot),
+            _ => self.memory.holds.of_stack(),
+        };
+        if held.is_some() {
             self.found.push(Violation::Held(step.id, name()));
         }
         let backoff = self.memory.backoff_of(resource);

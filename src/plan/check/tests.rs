@@ -195,9 +195,9 @@ fn what_is_busy_held_or_backing_off_is_left_alone() {
     let restart = [(&[][..], Op::Restart { container: id("web1") })];
     assert_eq!(verdict(&w, &restart), [Violation::Busy(StepId(1), name.clone())]);
     w.memory.busy.clear();
-    w.memory.holds.insert("web".into(), "by hand".into());
+    w.hold("web");
     assert_eq!(verdict(&w, &restart), [Violation::Held(StepId(1), name.clone())]);
-    w.memory.holds.clear();
+    w.memory.holds = crate::plan::hold::Holds::default();
     let not_before = w.now.mono.after(std::time::Duration::from_millis(1));
     let backoff = Backoff { not_before, ..Backoff::default() };
     w.memory.backoff.insert(slot("web", 1), backoff.clone());

@@ -111,7 +111,7 @@ fn a_missing_optional_dependency_holds_nobody_up() {
         "[1]    -> #4 service web/1: create p-web-1  (missing)",
         "service web/1: waiting_on(db healthy)",
     ]);
-    w.memory.holds.insert("db".into(), "stopped by hand".into());
+    w.hold("db");
     w.expect(&[
         "[]     -> #1 network p_default: create  (missing)",
         "[1]    -> #2 service web/1: create p-web-1  (missing)",

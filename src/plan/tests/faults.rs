@@ -181,7 +181,7 @@ fn a_busy_or_held_service_is_left_alone() {
     w.memory.busy.insert(crate::plan::Resource::Slot(slot("web", 1)));
     w.expect(&["service web/1: in_progress"]);
     w.memory.busy.clear();
-    w.memory.holds.insert("web".into(), "stopped by hand".into());
+    w.hold("web");
     w.expect(&["service web/1: held(stopped by hand)"]);
 }
 
@@ -192,7 +192,7 @@ fn a_held_service_is_not_scaled_down() {
         s.scale = 0;
         s
     });
-    w.memory.holds.insert("web".into(), "paused".into());
+    w.hold("web");
     w.expect(&[]);
 }
 

@@ -18,6 +18,7 @@ use crate::observed::{
     Container, ContainerState, Endpoint, Health, Observed, PublishedPort, Slot, labels,
 };
 use crate::plan::check::check;
+use crate::plan::hold::{Hold, HoldKind, Holds, On};
 use crate::plan::{Memory, Plan, Report, Scope, plan};
 use crate::probe::{Answer, Outcome, Readiness};
 use crate::sensitive::Sensitive;
@@ -304,6 +305,18 @@ impl World {
 
     pub fn remove(&mut self, service: &str) {
         self.observed.containers.remove(&id(&format!("{service}1")));
+    }
+
+    /// Somebody stopped slot 1 of a service an hour ago.
+    pub fn hold(&mut self, service: &str) {
+        let hold = Hold { kind: HoldKind::Stopped, ..Hold::pause("", ago(3600)) };
+        self.held(On::Slot(service.into(), 1), hold);
+    }
+
+    /// Adds a hold.
+    pub fn held(&mut self, on: On, hold: Hold) {
+        let before = self.memory.holds.iter().map(|(on, hold)| (on.clone(), hold.clone()));
+        self.memory.holds = Holds::recalled(before.chain([(on, hold)]).collect::<Vec<_>>());
     }
 
     /// What a probe says of slot 1's present run.

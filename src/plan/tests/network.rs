@@ -237,7 +237,7 @@ fn a_changed_network_stays_while_a_member_could_not_come_back() {
         assert!(!text.contains("disconnect"), "{text}");
     };
     stays(|w| {
-        w.memory.holds.insert("a".into(), "paused".into());
+        w.hold("a");
     });
     stays(|w| {
         w.memory.busy.insert(crate::plan::Resource::Slot(slot("a", 1)));

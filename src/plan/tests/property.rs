@@ -254,7 +254,7 @@ fn random_past(dice: &mut Dice, world: &mut World) {
         match dice.roll(10) {
             6 => drop(world.memory.busy.insert(Resource::Slot(slot))),
             7 => drop(world.memory.backoff.insert(slot, backoff.clone())),
-            8 => drop(world.memory.holds.insert(slot.service, "by hand".into())),
+            8 => world.hold(&slot.service),
             9 => drop(world.scope.services.insert(slot.service)),
             _ => {}
         }

@@ -7,6 +7,7 @@ mod drivers;
 mod engine;
 mod files;
 mod harness;
+mod holds;
 mod journal;
 mod operators;
 mod others;

@@ -2,6 +2,7 @@
 
 mod containers;
 mod edits;
+mod holds;
 mod limits;
 mod namespaces;
 mod networks;

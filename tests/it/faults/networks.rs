@@ -102,7 +102,7 @@ fn row_22b_a_stopped_container_connected_by_hand_has_its_aliases_when_it_starts(
     let mut stack = up("r22b-off", &pair(&prefix));
     let before = stack.identities();
     stack.while_away(|stack| {
-        docker(&["stop", "-t", "1", &stack.container("web")]);
+        docker(&["kill", &stack.container("web")]);
         disconnect(stack, "web");
         docker(&["network", "connect", &stack.network("lan"), &stack.container("web")]);
     });
@@ -144,7 +144,7 @@ fn row_23_a_network_removed_under_stopped_members_comes_back_and_they_are_starte
     let mut stack = up("r23-off", &pair(&prefix));
     let before = stack.identities();
     stack.while_away(|stack| {
-        docker(&["stop", "-t", "1", &stack.container("db"), &stack.container("web")]);
+        docker(&["kill", &stack.container("db"), &stack.container("web")]);
         docker(&["network", "rm", &stack.network("lan")]);
     });
     let create = "network P_lan: create";
@@ -186,7 +186,7 @@ fn row_24_stopped_members_of_a_network_recreated_under_its_name_are_moved_to_it(
     let mut stack = up("r24-off", PLAIN);
     let before = stack.identities();
     stack.while_away(|stack| {
-        docker(&["stop", "-t", "1", &stack.container("db"), &stack.container("web")]);
+        docker(&["kill", &stack.container("db"), &stack.container("web")]);
         docker(&["network", "rm", &stack.network("lan")]);
         docker(&["network", "create", &stack.network("lan")]);
     });

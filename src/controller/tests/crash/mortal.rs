@@ -154,8 +154,11 @@ impl Engine for Mortal {
         self.life.does("GET /networks/{id}", self.sim.inspect_network(id)).boxed()
     }
 
-    fn events(&self) -> Answer<'_, BoxStream<'static, Result<StreamItem, Fault>>> {
-        self.life.does("GET /events", self.sim.events()).boxed()
+    fn events(
+        &self,
+        since: Option<i64>,
+    ) -> Answer<'_, BoxStream<'static, Result<StreamItem, Fault>>> {
+        self.life.does("GET /events", self.sim.events(since)).boxed()
     }
 
     fn logs<'a>(

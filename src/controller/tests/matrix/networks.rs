@@ -59,6 +59,8 @@ async fn row_22b_what_no_event_told_the_ten_minute_inspect_finds() {
     scene.sim.set_stream_faults(StreamFaults { lose: 1.0, ..StreamFaults::default() });
     mend_by_hand(&scene, "p-db-1");
     scene.sim.heal();
+    // Nor does the engine still know of it when it is asked.
+    scene.sim.forget_events();
     assert_eq!(row(scene.sim.containers().await.expect("a list")), before, "the list is silent");
     assert!(!has(&endpoint(&scene, "p-db-1", "p_lan").await, &["db"]));
     // The lists of every minute show nothing.
@@ -114,8 +116,9 @@ async fn row_24_members_of_a_network_made_anew_under_its_name_are_moved_to_it() 
         scene
             .while_away(async {
                 if stopped {
-                    scene.sim.stop("p-web-1").await.expect("stops");
-                    scene.sim.stop("p-db-1").await.expect("stops");
+                    scene.sim.crash("p-web-1", 0).expect("runs");
+                    scene.sim.crash("p-db-1", 0).expect("runs");
+                    sleep(ms(100)).await;
                     // The stopped ones keep their entries, and with them the old ID.
                     scene.sim.remove_network("p_lan").expect("goes");
                 } else {

@@ -63,8 +63,10 @@ async fn row_18_what_another_tool_left_is_finished_once_it_is_quiet() {
         let body = body(&scene);
         half_replace(&scene, body, done).await;
         sleep(secs(1)).await;
+        scene.says("service web/1", "another tool that replaces it");
+        scene.stays_quiet(secs(30)).await;
         scene.says("service web/1", "an unfinished replacement by another tool");
-        scene.stays_quiet(secs(55)).await;
+        scene.stays_quiet(secs(25)).await;
         scene.settle(secs(30)).await;
         is_whole(&scene).await;
         let touched = scene.sim.writes().iter().any(|w| w.name == "p-free-1");
@@ -79,7 +81,9 @@ async fn row_18_a_container_that_was_only_not_started_is_started() {
     scene.settle(secs(10)).await;
     let body = body(&scene);
     let (_, new) = half_replace(&scene, body, Done::Renamed).await;
-    scene.settle(secs(30)).await;
+    // Whoever made it has 30 s to start it.
+    scene.stays_quiet(secs(29)).await;
+    scene.settle(secs(5)).await;
     assert_eq!(is_whole(&scene).await, new);
     scene.stays_idle(secs(600)).await;
 }

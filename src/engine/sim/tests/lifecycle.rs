@@ -26,7 +26,7 @@ async fn running(sim: &SimEngine) -> Vec<String> {
 async fn a_terminated_engine_looks_like_a_person_stopping_everything() {
     let sim = engine();
     stack(&sim).await;
-    let mut stream = sim.events().await.expect("a stream");
+    let mut stream = sim.events(None).await.expect("a stream");
     sim.stop_engine(EngineStop::Terminate);
     let mut actions = Vec::new();
     while let Some(item) = stream.next().await {
@@ -76,7 +76,7 @@ async fn calls_under_way_break_with_the_engine() {
 
 async fn actions_with(faults: StreamFaults) -> Vec<String> {
     let sim = engine();
-    let mut stream = sim.events().await.expect("a stream");
+    let mut stream = sim.events(None).await.expect("a stream");
     sim.set_stream_faults(faults);
     run(&sim, "a", json!({})).await;
     sim.stop("a").await.expect("it stops");
