@@ -1,5 +1,6 @@
 //! What the engine really shows, as one immutable snapshot.
 
+mod cause;
 pub mod fields;
 pub(crate) mod lenient;
 pub mod normalise;
@@ -14,6 +15,7 @@ use crate::engine::types::{ContainerId, EngineInfo, ImageSummary, NetworkSummary
 use crate::probe::Readiness;
 use crate::sensitive::Sensitive;
 
+pub use self::cause::ExitCause;
 pub use self::fields::Fields;
 pub use self::shared::Shared;
 
@@ -67,6 +69,8 @@ pub struct Observed {
     pub images: Shared<Vec<ImageSummary>>,
     /// What the probes say, by project and service slot.
     pub probes: BTreeMap<Slot, Readiness>,
+    /// Last end of each container that was heard of: when, and why.
+    pub exits: BTreeMap<ContainerId, (Timestamp, ExitCause)>,
 }
 
 /// One desired instance of a service. With the engine it is the key of everything.
