@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::clock::Timestamp;
 use crate::engine::{ContainerId, EngineEvent};
-use crate::observed::{Container, ContainerState, Health, Observed};
+use crate::observed::{Container, ContainerState, ExitCause, Health, Observed};
 
 /// How one process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +25,13 @@ pub struct Deaths {
 }
 
 impl Deaths {
+    /// Why the process ended whose end this event tells.
+    pub fn cause(&self, event: &EngineEvent) -> Option<ExitCause> {
+        let signalled = self.signalled.contains(&ContainerId(event.actor.clone()));
+        let cause = if signalled { ExitCause::ApiKill } else { ExitCause::Spontaneous };
+        (event.action == "die").then_some(cause)
+    }
+
     /// An event of a container arrived.
     pub fn hear(&mut self, event: &EngineEvent) {
         let id = || ContainerId(event.actor.clone());

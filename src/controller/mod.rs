@@ -19,6 +19,7 @@ pub mod reads;
 pub mod recall;
 pub mod recording;
 pub mod session;
+pub mod sights;
 pub mod snapshot;
 pub mod verdict;
 pub mod watch;

@@ -9,6 +9,7 @@ use crate::observed::Slot;
 use crate::plan::memory::Backoff;
 use crate::plan::recovery::CEILING;
 use crate::plan::{Memory, Resource};
+use crate::recovery::Incidents;
 use crate::store::{Completion, Handle, Outcome, Unfinished};
 
 /// How long after a request that nobody waited for the engine may still carry it out.
@@ -42,6 +43,7 @@ pub async fn memory(journal: &Handle, engine: &str, goal: &Goal, clock: &dyn Clo
         memory.jobs.insert(slot.service, (job.config_hash, job.image_id));
     }
     memory.applied = recalled.applied;
+    memory.incidents = Incidents::recall(recalled.recoveries, now);
     memory.owned.extend(recalled.made.into_iter().map(ContainerId));
     for open in recalled.unfinished {
         match asked_for(&mut memory, &open, now) {

@@ -3,6 +3,8 @@
 //! A journal that fails doesn't stop a recovery: the loop is level-triggered, so what was not
 //! written down is observed again. The failure is counted and said.
 
+mod recoveries;
+
 use std::sync::Arc;
 
 use futures_util::FutureExt;
@@ -15,6 +17,7 @@ use crate::metrics::Metrics;
 use crate::observed::Slot;
 use crate::plan::memory::Backoff;
 use crate::plan::{Op, Plan, Resource, Step};
+use crate::recovery::Change;
 use crate::store::{
     self, Completion, EventKind, Handle, Intent, IntentId, JobRun, NewEvent, Outcome,
 };
@@ -137,6 +140,10 @@ impl Recorder for JournalRecorder {
                 tracing::error!(%error, "can't journal what was applied; going on without");
             }
         });
+    }
+
+    fn recovery(&self, change: &Change, now: Now) {
+        recoveries::write(self, change, now);
     }
 
     fn answered(&self, slot: &Slot, found: Option<(&str, &ContainerId)>) {

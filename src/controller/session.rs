@@ -7,7 +7,7 @@ use super::changes::Changes;
 use super::deaths::Deaths;
 use super::reads::{Need, Reads};
 use super::snapshot::{Dirty, Picture};
-use crate::clock::Now;
+use crate::clock::{Now, Timestamp};
 use crate::engine::{ContainerId, EngineEvent, EngineInfo};
 use crate::observed::{labels, normalise};
 
@@ -74,6 +74,8 @@ impl Session {
         self.picture.is_true_of(full.begun);
         let sought = |id: &ContainerId| reads.concerns(id);
         self.deaths.forget(&self.picture.observed, sought);
+        let observed = &mut self.picture.observed;
+        observed.exits.retain(|id, _| observed.containers.contains_key(id) || sought(id));
         self.changes.forget(&self.picture.observed, sought);
         Some(full.begun)
     }
@@ -124,6 +126,10 @@ impl Session {
             return true;
         }
         self.changes.note(event, number);
+        if let Some(cause) = self.deaths.cause(event) {
+            let at = Timestamp(event.time_nano / 1_000_000);
+            self.picture.observed.exits.insert(ContainerId(event.actor.clone()), (at, cause));
+        }
         self.deaths.hear(event);
         // A signal alone changes nothing; if it ends the process, `die` follows.
         if event.action == "kill" {

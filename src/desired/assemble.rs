@@ -19,6 +19,7 @@ use crate::compose::types::{Condition, Project, PullPolicy};
 use crate::controller::worker::Goal;
 use crate::plan::Scope;
 use crate::probe::spec::{Probe, SpecError};
+use crate::recovery::{RecoveryPolicy, Scenario};
 
 /// A Stack and where it was written.
 #[derive(Clone, Copy)]
@@ -59,6 +60,7 @@ pub fn assemble(
     generation: u64,
     mut project: Project,
     written: Option<Written<'_>>,
+    recovery: RecoveryPolicy,
     scope: &Scope,
 ) -> Result<LoadedStack, Diagnostics> {
     let none = StackSpec::default();
@@ -99,13 +101,13 @@ pub fn assemble(
     image_pull(&mut project, spec.policy.image_pull);
     unhealable(&project, spec, &probes, &compose, &mut errors, &mut warnings);
 
-    let fingerprint = fingerprint(&project, spec, scope);
+    let fingerprint = fingerprint(&project, spec, &recovery, scope);
     let desired = Desired::new(
         generation,
         Arc::new(project),
         &spec.recovery_order,
         traits(spec, &probes),
-        policy(&spec.policy),
+        policy(&spec.policy, recovery),
     );
     let desired = desired.map_err(|error| errors.push(order_error(&error, written, &compose)));
     let Ok(desired) = desired else { return Err(Diagnostics::new(errors).read(files_read)) };
@@ -165,11 +167,9 @@ fn unsupported(spec: &StackSpec, written: Written<'_>, warnings: &mut Vec<Diagno
         warnings.push(written.at(&place, message).warning());
     };
     let policy = &spec.policy;
-    for (key, set) in [
-        ("manualStop", policy.manual_stop.is_some()),
-        ("rollback", policy.rollback.is_some()),
-        ("minHealthy", policy.min_healthy.is_some()),
-    ] {
+    for (key, set) in
+        [("manualStop", policy.manual_stop.is_some()), ("rollback", policy.rollback.is_some())]
+    {
         if set {
             warn(&["policy", key]);
         }
@@ -259,7 +259,7 @@ fn traits(
     entries.collect()
 }
 
-fn policy(spec: &PolicySpec) -> Policy {
+fn policy(spec: &PolicySpec, recovery: RecoveryPolicy) -> Policy {
     Policy {
         readiness: match spec.readiness {
             None | Some(Readiness::Either) => ReadinessPolicy::Either,
@@ -271,6 +271,7 @@ fn policy(spec: &PolicySpec) -> Policy {
             Some(Orphans::Remove) => OrphanPolicy::Remove,
         },
         unpause: spec.paused == Some(Paused::Unpause),
+        recovery: recovery.with_min_healthy(spec.min_healthy),
     }
 }
 
@@ -297,10 +298,17 @@ fn order_error(
     finding
 }
 
-fn fingerprint(project: &Project, spec: &StackSpec, scope: &Scope) -> String {
+fn fingerprint(
+    project: &Project,
+    spec: &StackSpec,
+    recovery: &RecoveryPolicy,
+    scope: &Scope,
+) -> String {
     let disabled: Vec<&String> = project.disabled_services.keys().collect();
     let pulls: Vec<String> =
         project.services.values().map(|s| format!("{:?}", s.pull_policy)).collect();
+    let budgets: Vec<String> =
+        Scenario::ALL.iter().map(|s| format!("{:?}", recovery.budget(*s))).collect();
     // The source itself shows in the project that came of it.
     let said = json!({
         "project": project.canonical.expose(),
@@ -313,6 +321,7 @@ fn fingerprint(project: &Project, spec: &StackSpec, scope: &Scope) -> String {
         "services": spec.services,
         "policy": spec.policy,
         "scope": scope.services,
+        "escalation": budgets,
     });
     let digest = Sha256::digest(said.to_string().as_bytes());
     digest.iter().map(|b| format!("{b:02x}")).collect()

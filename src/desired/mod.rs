@@ -3,6 +3,7 @@
 mod assemble;
 mod diagnostics;
 pub mod digest;
+mod escalation;
 mod files;
 mod host_path;
 pub mod order;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::compose::types::{Condition, Namespace, Project, Service};
+use crate::recovery::RecoveryPolicy;
 
 pub use assemble::LoadedStack;
 pub use diagnostics::Diagnostics;
@@ -90,6 +92,8 @@ pub struct Policy {
     pub orphans: OrphanPolicy,
     /// Unpause what somebody paused.
     pub unpause: bool,
+    /// How often recoveries may be tried, and when they brake.
+    pub recovery: RecoveryPolicy,
 }
 
 impl Desired {

@@ -21,6 +21,7 @@ use crate::engine::{ContainerId, DynEngine, Fault, PullProgress, WriteReply};
 use crate::observed::{Observed, Slot};
 use crate::plan::memory::Backoff;
 use crate::plan::{Op, Plan, Step, StepId, Target};
+use crate::recovery::Change;
 
 pub use command::CommandError;
 use command::{Command, Made};
@@ -44,6 +45,9 @@ pub trait Recorder: Send + Sync + 'static {
     /// A container whose making was asked for in this slot and never answered turned up under this
     /// name with this ID; `None`: none that was asked for before will. Doesn't wait.
     fn answered(&self, _slot: &Slot, _found: Option<(&str, &ContainerId)>) {}
+    /// Something of the incidents changed. Doesn't wait, but comes before every step that begins
+    /// later.
+    fn recovery(&self, _change: &Change, _now: Now) {}
     /// A job ended well with this configuration hash and image ID. Doesn't wait.
     fn job(&self, _slot: &Slot, _hash: &str, _image: &str, _now: Now) {}
 }

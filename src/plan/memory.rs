@@ -6,6 +6,7 @@ use super::step::Resource;
 use crate::clock::{Mono, Timestamp};
 use crate::engine::ContainerId;
 use crate::observed::Slot;
+use crate::recovery::Incidents;
 
 /// What the past contributes to a plan.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -39,6 +40,8 @@ pub struct Memory {
     pub touched: BTreeMap<Slot, Timestamp>,
     /// When a service became the one that others softly wait for.
     pub down_since: BTreeMap<String, Mono>,
+    /// What was tried for services that are down, and whether more may be.
+    pub incidents: Incidents,
 }
 
 /// The services that a person wants as the files say now, whoever made their containers.

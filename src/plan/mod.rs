@@ -6,6 +6,7 @@
 //! A plan holds only what can be done *now*. What has to wait (a dependency that isn't healthy
 //! yet, a backoff) is in the [`Report`], and the loop plans again when facts change.
 
+mod allowance;
 pub mod check;
 mod conflict;
 mod foreign;
@@ -36,7 +37,7 @@ use std::time::Duration;
 use crate::clock::{Now, Timestamp};
 use crate::desired::Desired;
 use crate::engine::{ContainerId, NetworkSummary};
-use crate::observed::{Container, Observed, canonical_reference};
+use crate::observed::{Container, Observed, Slot, canonical_reference};
 
 pub use memory::Memory;
 pub use report::{Entry, Report, SlotReport, SlotStatus, Standing};
@@ -151,6 +152,8 @@ struct Planner<'a> {
     removed: BTreeMap<&'a ContainerId, StepId>,
     /// Steps that other resources need of a container (its name, its endpoint); its own follow.
     lent: BTreeMap<&'a ContainerId, StepId>,
+    /// While the project brakes: the one slot whose recovery is under way.
+    turn: Option<Slot>,
     steps: Vec<Step>,
     report: Report,
 }
@@ -184,6 +187,7 @@ impl<'a> Planner<'a> {
             stopped: BTreeMap::new(),
             removed: BTreeMap::new(),
             lent: BTreeMap::new(),
+            turn: memory.incidents.recovering().next().cloned(),
             steps: Vec::new(),
             report: Report::default(),
         };

@@ -125,6 +125,28 @@ impl Handle {
         tokio::time::timeout(DEADLINE, round_trip).await.unwrap_or(Err(StoreError::Timeout))
     }
 
+    /// Hands in work whose end nobody waits for. Whatever is handed in later comes after it.
+    ///
+    /// # Errors
+    /// [`StoreError::Timeout`] while the journal doesn't keep up, [`StoreError::Closed`].
+    pub fn post(
+        &self,
+        work: impl FnOnce(&mut Journal) -> Result<(), JournalError> + Send + 'static,
+        failed: impl FnOnce(JournalError) + Send + 'static,
+    ) -> Result<(), StoreError> {
+        let call: Call = Box::new(move |journal| {
+            let Err(error) = work(journal) else { return };
+            if let JournalError::Corrupt { reason } = &error {
+                start_anew(journal, reason.clone());
+            }
+            failed(error);
+        });
+        self.calls.try_send(call).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => StoreError::Timeout,
+            mpsc::error::TrySendError::Closed(_) => StoreError::Closed,
+        })
+    }
+
     /// See [`Journal::begin`].
     ///
     /// # Errors

@@ -284,6 +284,7 @@ impl Journal {
         let mut recalled = Recalled { unfinished: self.unfinished(engine)?, ..Recalled::default() };
         recalled.unfinished.retain(|u| u.intent.project == project);
         recalled.made = self.made(engine, project)?;
+        recalled.recoveries = self.recoveries(engine, project)?;
         recalled.applied = self.applied(engine, project)?;
         let mut rows = self.db.prepare_cached(
             "SELECT service, number, failures, next, last_ready FROM backoff
@@ -387,14 +388,15 @@ impl Journal {
         Ok(())
     }
 
-    /// Forgets backoff, jobs, hashes and generation of a project that was deleted. Intents and events
+    /// Forgets backoff, jobs, hashes, incidents and generation of a project that was deleted. Intents and events
     /// stay until they age out.
     ///
     /// # Errors
     /// Nothing was forgotten.
     pub fn forget_project(&mut self, engine: &str, project: &str) -> Result<(), JournalError> {
         let tx = self.db.transaction()?;
-        for table in ["backoff", "jobs", "generations", "applied"] {
+        let tables = ["backoff", "jobs", "generations", "applied"];
+        for table in tables.into_iter().chain(super::incidents::OF_A_PROJECT) {
             let sql = format!("DELETE FROM {table} WHERE engine = ?1 AND project = ?2");
             tx.execute(&sql, params![engine, project])?;
         }

@@ -308,11 +308,11 @@ fn a_newer_schema_is_refused_and_left_alone() {
     drop(desk.open());
     {
         let db = Connection::open(desk.path()).expect("opens");
-        db.pragma_update(None, "user_version", 3).expect("writes");
+        db.pragma_update(None, "user_version", 99).expect("writes");
     }
     let before = desk.files();
     let error = Journal::open(&desk.path(), desk.clock.clone()).expect_err("refused");
-    assert!(matches!(error, JournalError::Newer { found: 3, known: 2, .. }), "{error}");
+    assert!(matches!(error, JournalError::Newer { found: 99, .. }), "{error}");
     assert_eq!(desk.files(), before);
 }
 

@@ -7,6 +7,7 @@
 pub mod events;
 mod file;
 mod handle;
+mod incidents;
 pub mod journal;
 pub mod rows;
 mod schema;

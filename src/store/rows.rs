@@ -155,6 +155,8 @@ pub struct Recalled {
     pub applied: BTreeMap<String, String>,
     /// IDs of the containers that were made for the project, as far back as the journal goes.
     pub made: BTreeSet<String>,
+    /// Its incidents, and what they rest on.
+    pub recoveries: crate::recovery::Recalled,
 }
 
 /// Kubernetes' two types of event.

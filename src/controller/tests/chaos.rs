@@ -170,6 +170,9 @@ async fn run(number: u64, steps: usize) {
         step(&scene, &mut seed, &mut generation).await;
     }
     scene.sim.heal();
+    // Whoever fell by itself too often waits for a person.
+    sleep(secs(120)).await;
+    scene.retry_all().await;
     // The longest pauses: a stop's deadline, then a backoff at its ceiling, twice; 60 s for what
     // another tool may still be at.
     scene.settle(secs(900)).await;

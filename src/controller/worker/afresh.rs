@@ -7,6 +7,7 @@ use crate::clock::Mono;
 use crate::compose::types::Project;
 use crate::controller::observer::Snapshot;
 use crate::desired::scope::concerns;
+use crate::observed::Slot;
 use crate::plan::{Resource, Scope};
 
 /// The services that a person means by a scope.
@@ -30,6 +31,14 @@ impl Worker {
         for (resource, backoff) in &mut self.memory.resource_backoff {
             if concerns(project, scope, resource) {
                 backoff.not_before = Mono::default();
+            }
+        }
+        let now = self.parts.clock.now();
+        let open: Vec<Slot> = self.memory.incidents.open().map(|i| i.slot.clone()).collect();
+        for slot in open {
+            if concerns(project, scope, &Resource::Slot(slot.clone())) {
+                let changes = self.memory.incidents.retry(&slot, "apply");
+                self.tell(&changes, now);
             }
         }
         self.memory.insisted.add(asked(project, scope));

@@ -7,11 +7,14 @@ use tokio::sync::oneshot;
 use super::afresh::asked;
 use super::{Link, Tap, View, Worker, ledger};
 use crate::plan::{Scope, Standing, plan};
+use crate::recovery::{IncidentId, Word};
 
 /// What a person wants.
 pub enum Wish {
     /// What waits for a later attempt is tried at once.
     Afresh(Scope),
+    /// A person's word about an incident, and who it is. The answer: whether it is open.
+    Incident(IncidentId, Word, String, oneshot::Sender<bool>),
     /// How these services stand now, by the newest facts and all that the loop remembers.
     Look(Scope, oneshot::Sender<View>),
 }
@@ -32,6 +35,12 @@ impl Worker {
             Wish::Afresh(scope) => {
                 self.start_afresh(&scope);
                 true
+            }
+            Wish::Incident(id, word, by, answer) => {
+                let known = self.obey(&id, &word, &by);
+                // Whoever asked may have left.
+                let _ = answer.send(known);
+                known
             }
             Wish::Look(scope, answer) => {
                 // Whoever asked may have left.
@@ -74,6 +83,8 @@ impl Worker {
             observed: Arc::new(observed),
             plan: Arc::new(plan),
             unproven: ledger::unproven(&self.memory, &report),
+            incidents: Arc::new(self.memory.incidents.all()),
+            brake: self.memory.incidents.brake(),
             report: Arc::new(report),
             busy,
             lease: self.parts.permit.state(),
