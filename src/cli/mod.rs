@@ -11,6 +11,7 @@ mod error;
 mod events;
 mod get;
 mod goal;
+mod incident;
 mod journal;
 mod lease;
 mod logs;
@@ -87,6 +88,7 @@ async fn dispatch(options: &Resolved, verb: Verb) -> Result<Exit, CliError> {
         Verb::Events(args) => events::run(options, &args).await,
         Verb::Delete(args) => delete::run(options, &args).await,
         Verb::Plan(args) => plan::run(options, &args).await,
+        Verb::Incident(verb) => incident::run(options, &verb).await,
         Verb::Apply(args) => apply::run(options, &args).await,
         Verb::Config(args) => config::run(options, &args),
         Verb::Validate(args) => validate::run(options, &args),

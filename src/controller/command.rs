@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::answer::answer;
@@ -20,7 +20,10 @@ use crate::desired::scope::scope;
 use crate::engine::Fault;
 use crate::execute::StepResult;
 use crate::plan::{Scope, Standing};
-use crate::server::{Command, Progress, Reporter, Request, StepState, Wanted, reason};
+use crate::recovery::IncidentId;
+use crate::server::{
+    Command, IncidentWord, Progress, Reporter, Request, StepState, Wanted, reason,
+};
 
 /// How long a stack that begins just now may take until its loop runs.
 const BEGINS_WITHIN: Duration = Duration::from_secs(5);
@@ -63,13 +66,13 @@ pub async fn serve(mut inbox: mpsc::Receiver<Request>, desk: Desk, stop: Cancell
             () = stop.cancelled() => return,
             request = inbox.recv() => request,
         };
-        let Some(Request { command, progress, .. }) = request else { return };
+        let Some(Request { command, progress, uid }) = request else { return };
         let (desk, stop) = (desk.clone(), stop.clone());
         tokio::spawn(async move {
             let result = tokio::select! {
                 () = stop.cancelled() => return,
                 () = progress.gone() => return,
-                result = desk.carry_out(command, &progress) => result,
+                result = desk.carry_out(command, uid, &progress) => result,
             };
             if let Some(result) = result.unwrap_or_else(|refusal| Some(refusal.into())) {
                 progress.finish(result);
@@ -121,9 +124,13 @@ impl Desk {
     async fn carry_out(
         &self,
         command: Command,
+        uid: u32,
         progress: &Reporter,
     ) -> Result<Option<Progress>, Refusal> {
         match command {
+            Command::Incident { stack, id, word } => {
+                self.obey(&stack, id, word, uid).await.map(Some)
+            }
             Command::Apply { stack, wanted } => {
                 let fresh = self.fresh(&stack, &wanted).await?;
                 self.converge(fresh, progress).await
@@ -164,6 +171,28 @@ impl Desk {
             return Err(refusal(fault.reason(), fault.to_string()));
         }
         Ok(Fresh { goal, tap, scope })
+    }
+
+    /// Says a person's word about an incident to the stack's loop.
+    async fn obey(
+        &self,
+        stack: &str,
+        id: String,
+        word: IncidentWord,
+        uid: u32,
+    ) -> Result<Progress, Refusal> {
+        let gone = || refusal(reason::NO_INCIDENT, format!("incident {id} is no longer open"));
+        let kept = self.kept(stack).ok_or_else(gone)?;
+        let tap = self.running(kept.tap).await?;
+        let (answer, known) = oneshot::channel();
+        let by = format!("user {uid}");
+        let wish = Wish::Incident(IncidentId(id.clone()), word.into(), by, answer);
+        tap.wishes.send(wish).await.map_err(|_| over())?;
+        match known.await {
+            Ok(true) => Ok(Progress::Finished { changed: 0 }),
+            Ok(false) => Err(gone()),
+            Err(_) => Err(over()),
+        }
     }
 
     fn kept(&self, stack: &str) -> Option<Kept> {

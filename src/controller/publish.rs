@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::observer::Link;
 use super::worker::{Goal, View};
 use crate::api::status::{
-    Condition, ConditionStatus, EngineView, IncidentView, LeaseView, NetworkView, PlanView, ReportView,
-    ServiceStatusView, StackStatus, Status, StepView, VolumeView, set_condition,
+    Condition, ConditionStatus, EngineView, IncidentView, LeaseView, NetworkView, PlanView,
+    ReportView, ServiceStatusView, StackStatus, Status, StepView, VolumeView, set_condition,
 };
 use crate::clock::Timestamp;
 use crate::engine::{Fault, fault};

@@ -5,6 +5,8 @@
 
 mod recoveries;
 
+pub use recoveries::save;
+
 use std::sync::Arc;
 
 use futures_util::FutureExt;

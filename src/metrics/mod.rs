@@ -19,8 +19,8 @@ use prometheus::{
 };
 
 pub use labels::{
-    Action, AttemptOutcome, CallResult, Controller, Drift, EngineCall, FaultReason, Label, ProbeAnswer,
-    ReconcileResult,
+    Action, AttemptOutcome, CallResult, Controller, Drift, EngineCall, FaultReason, Label,
+    ProbeAnswer, ReconcileResult,
 };
 pub use status::ServiceStatus;
 
