@@ -18,6 +18,7 @@ pub mod metrics;
 pub mod observed;
 pub mod plan;
 pub mod probe;
+pub mod recovery;
 pub mod sensitive;
 pub mod server;
 pub mod shutdown;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub const GROUP: &str = "homeostat.dev";
 /// Version of the resources that this program reads.
 pub const API_VERSION: &str = "homeostat.dev/v1alpha1";
-/// Kinds of the API. Only [`super::Stack`] is acted upon by this version.
+/// Kinds of the API. [`super::Stack`] and [`super::EscalationPolicy`] are acted upon by this version.
 pub const KINDS: [&str; 4] = ["EscalationPolicy", "GpuPolicy", "Playbook", "Stack"];
 
 /// A DNS label (RFC 1123): 1 to 63 lowercase letters, digits and `-`, no `-` at either end.

@@ -2,6 +2,8 @@
 
 pub mod diagnostic;
 pub mod document;
+pub mod escalation;
+pub mod incident;
 pub mod meta;
 pub mod plan;
 pub mod quantity;
@@ -10,4 +12,5 @@ pub mod status;
 pub mod walk;
 
 pub use diagnostic::{Diagnostic, Severity};
+pub use escalation::EscalationPolicy;
 pub use stack::Stack;

@@ -11,6 +11,8 @@ use crate::metrics::ServiceStatus;
 use crate::observed::Health;
 use crate::store::{EventKind, EventRecord};
 
+pub use super::incident::{AttemptView, IncidentView};
+
 /// Everything that is known at one moment.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -33,6 +35,9 @@ pub struct Status {
     pub plans: Vec<PlanView>,
     /// The lease that counts of each project on the engine, by project.
     pub leases: Vec<LeaseView>,
+    /// Incidents: those that are open and the last ones that ended, by project, oldest first.
+    #[serde(default)]
+    pub incidents: Vec<IncidentView>,
 }
 
 impl Status {

@@ -47,7 +47,7 @@ pub enum Verb {
     Config(ConfigArgs),
     /// Check files without an engine
     Validate(ValidateArgs),
-    /// Show stacks, services, networks, volumes or leases
+    /// Show stacks, services, networks, volumes, leases or incidents
     Get(GetArgs),
     /// Show everything about one object
     Describe(DescribeArgs),
@@ -55,6 +55,9 @@ pub enum Verb {
     Events(EventsArgs),
     /// Take a stack down; volumes stay
     Delete(DeleteArgs),
+    /// Say something about an incident: noted, try again, over
+    #[command(subcommand)]
+    Incident(IncidentVerb),
     /// Show what the containers of services print
     Logs(LogsArgs),
     /// Print a completion script
@@ -75,6 +78,7 @@ impl Verb {
             Self::Pause(args) | Self::Resume(args) => std::mem::take(&mut args.project),
             Self::Config(args) => std::mem::take(&mut args.project),
             Self::Validate(args) => std::mem::take(&mut args.project),
+            Self::Incident(verb) => std::mem::take(&mut verb.args_mut().project),
             Self::Logs(args) => ProjectArgs {
                 file: FileArgs { files: std::mem::take(&mut args.files) },
                 source: std::mem::take(&mut args.source),
@@ -291,6 +295,9 @@ pub enum Kind {
     /// Who keeps which project on the engine
     #[value(alias = "lease")]
     Leases,
+    /// What is wrong, what was tried, and what needs a person
+    #[value(alias = "incident")]
+    Incidents,
 }
 
 impl Kind {
@@ -302,6 +309,7 @@ impl Kind {
             Self::Networks => "network",
             Self::Volumes => "volume",
             Self::Leases => "lease",
+            Self::Incidents => "incident",
         }
     }
 }
@@ -318,7 +326,7 @@ pub struct Object {
 fn object(text: &str) -> Result<Object, String> {
     let (kind, name) = text.split_once('/').ok_or("write KIND/NAME, such as service/web")?;
     let kind = Kind::from_str(kind, true).map_err(|_| {
-        format!("`{kind}` is no kind; use stack, service, network, volume or lease")
+        format!("`{kind}` is no kind; use stack, service, network, volume, lease or incident")
     })?;
     if name.is_empty() {
         return Err("the name is missing".into());
@@ -362,7 +370,7 @@ pub enum GetOutput {
 /// `describe`.
 #[derive(Debug, Args)]
 pub struct DescribeArgs {
-    /// What: service/web, stack/demo, network/NAME, volume/NAME, lease/PROJECT
+    /// What: service/web, stack/demo, network/NAME, volume/NAME, lease/PROJECT, incident/ID
     #[arg(value_name = "KIND/NAME", value_parser = object)]
     pub object: Object,
     /// Where the project is.
@@ -390,6 +398,56 @@ pub struct DeleteArgs {
     /// Don't ask
     #[arg(short, long)]
     pub yes: bool,
+    /// Where the project is.
+    #[command(flatten)]
+    pub project: ProjectArgs,
+}
+
+/// `incident`.
+#[derive(Debug, Subcommand)]
+pub enum IncidentVerb {
+    /// Take note: nobody is notified for a while, or until its end; recovery goes on
+    Ack(AckArgs),
+    /// Try again, with one fresh budget
+    Retry(IncidentArgs),
+    /// Call it over
+    Resolve(IncidentArgs),
+}
+
+impl IncidentVerb {
+    /// Which incident.
+    pub const fn args(&self) -> &IncidentArgs {
+        match self {
+            Self::Ack(ack) => &ack.incident,
+            Self::Retry(args) | Self::Resolve(args) => args,
+        }
+    }
+
+    fn args_mut(&mut self) -> &mut IncidentArgs {
+        match self {
+            Self::Ack(ack) => &mut ack.incident,
+            Self::Retry(args) | Self::Resolve(args) => args,
+        }
+    }
+}
+
+/// `incident ack`.
+#[derive(Debug, Args)]
+pub struct AckArgs {
+    /// Which incident.
+    #[command(flatten)]
+    pub incident: IncidentArgs,
+    /// For how long; until its end when absent
+    #[arg(long = "for", value_name = "DURATION")]
+    pub time: Option<Duration>,
+}
+
+/// Which incident.
+#[derive(Debug, Args)]
+pub struct IncidentArgs {
+    /// Its ID, as `get incidents` shows it
+    #[arg(value_name = "ID")]
+    pub id: String,
     /// Where the project is.
     #[command(flatten)]
     pub project: ProjectArgs,

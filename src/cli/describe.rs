@@ -17,7 +17,7 @@ use crate::api::diagnostic::did_you_mean;
 /// An object that isn't there, or nobody to ask.
 pub async fn run(options: &Resolved, args: &DescribeArgs) -> Result<Exit, CliError> {
     let source = Source::choose(options).await?;
-    let status = source.read(options).await?;
+    let status = source.read_for(options, args.object.kind).await?;
     let project = options.load.project_name.as_deref();
     let (kind, name) = (args.object.kind, args.object.name.as_str());
     let found = rows(kind, &status, project, Some(name));
@@ -52,8 +52,13 @@ pub async fn run(options: &Resolved, args: &DescribeArgs) -> Result<Exit, CliErr
             Kind::Networks => Some(format!("network {}", row.name)),
             Kind::Volumes => Some(format!("volume {}", row.name)),
             Kind::Leases => Some("lease".to_owned()),
+            Kind::Incidents => row.cells.get(1).map(|slot| format!("service {slot}")),
         };
-        let recent = events::recent(options, of, object.as_deref()).await?;
+        let mut recent = events::recent(options, of, object.as_deref()).await?;
+        if kind == Kind::Incidents {
+            let story = format!("incident {}:", row.name);
+            recent.retain(|event| event.message.starts_with(&story));
+        }
         out.push_str("Events:\n");
         if recent.is_empty() {
             indented("none", &mut out);
@@ -96,7 +101,8 @@ fn fields(value: &Value, depth: usize, out: &mut String) {
             Value::String(text) if text.is_empty() => {}
             Value::String(text) => out.push_str(&format!("{pad}{label}: {text}\n")),
             Value::Number(millis)
-                if matches!(key.as_str(), "startedAt" | "since" | "heldSince") =>
+                if key.ends_with("At")
+                    || matches!(key.as_str(), "since" | "heldSince" | "acknowledgedUntil") =>
             {
                 let at = crate::clock::Timestamp(millis.as_i64().unwrap_or_default());
                 out.push_str(&format!("{pad}{label}: {at}\n"));

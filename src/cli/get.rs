@@ -19,7 +19,7 @@ use crate::api::diagnostic::did_you_mean;
 pub async fn run(options: &Resolved, args: &GetArgs) -> Result<Exit, CliError> {
     let source = Source::choose(options).await?;
     let project = options.load.project_name.as_deref();
-    let mut status = source.read(options).await?;
+    let mut status = source.read_for(options, args.kind).await?;
     let all = rows(args.kind, &status, project, None);
     let mut found = rows(args.kind, &status, project, args.name.as_deref());
     if let (Some(name), true) = (&args.name, found.is_empty()) {
@@ -35,7 +35,7 @@ pub async fn run(options: &Resolved, args: &GetArgs) -> Result<Exit, CliError> {
     let mut shown: BTreeMap<String, Row> = BTreeMap::new();
     loop {
         shown.extend(found.into_iter().map(|row| (row.key.clone(), row)));
-        status = source.next(options, &status).await?;
+        status = source.next(options, args.kind, &status).await?;
         let (_, narrow) = super::table::columns(args.kind);
         let shows = |row: &Row| match args.output {
             // An age alone is no change.

@@ -12,6 +12,7 @@ mod events;
 mod get;
 mod goal;
 mod hold;
+mod incident;
 mod journal;
 mod lease;
 mod logs;
@@ -88,6 +89,7 @@ async fn dispatch(options: &Resolved, verb: Verb) -> Result<Exit, CliError> {
         Verb::Events(args) => events::run(options, &args).await,
         Verb::Delete(args) => delete::run(options, &args).await,
         Verb::Plan(args) => plan::run(options, &args).await,
+        Verb::Incident(verb) => incident::run(options, &verb).await,
         Verb::Apply(args) => apply::run(options, &args).await,
         Verb::Pause(args) => hold::pause(options, &args).await,
         Verb::Resume(args) => hold::resume(options, &args).await,

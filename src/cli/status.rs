@@ -4,11 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::args::Kind;
 use super::error::CliError;
 use super::lease::{self, Keeper};
 use super::look::{Look, look, read};
 use super::resolved::Resolved;
-use super::{daemon, goal, hold};
+use super::{daemon, goal, hold, incident};
 use crate::api::status::Status;
 use crate::clock::{Clock, SystemClock};
 use crate::controller::observer::Link;
@@ -58,19 +59,40 @@ impl Source {
         }
     }
 
+    /// The status, as far as this kind of object needs it: without a daemon, incidents are in the
+    /// journal, and neither files nor the engine are asked.
+    ///
+    /// # Errors
+    /// As [`Self::read`]; or the journal can't be read.
+    pub async fn read_for(&self, options: &Resolved, kind: Kind) -> Result<Status, CliError> {
+        match (self, kind) {
+            (Self::Engine(clock), Kind::Incidents) => {
+                let incidents = incident::journalled(options)?;
+                let observed_at = Some(clock.now().wall);
+                Ok(Status { incidents, observed_at, ..Status::default() })
+            }
+            _ => self.read(options).await,
+        }
+    }
+
     /// The next status after `last`, which may be equal.
     ///
     /// # Errors
     /// As [`Self::read`].
-    pub async fn next(&self, options: &Resolved, last: &Status) -> Result<Status, CliError> {
+    pub async fn next(
+        &self,
+        options: &Resolved,
+        kind: Kind,
+        last: &Status,
+    ) -> Result<Status, CliError> {
         match self {
             Self::Daemon(client) => {
                 let path = format!("/api/v1/status?after={}", last.resource_version);
                 Ok(client.get(&path).await?)
             }
-            Self::Engine(clock) => {
+            Self::Engine(_) => {
                 tokio::time::sleep(INTERVAL).await;
-                from_engine(options, &**clock).await
+                self.read_for(options, kind).await
             }
         }
     }

@@ -47,6 +47,13 @@ pub const fn columns(kind: Kind) -> (&'static [&'static str], usize) {
             (&["NAME", "SYNCED", "MEMBERS", "DRIVER", "KEY", "EXTERNAL", "ID", "MESSAGE"], 4)
         }
         Kind::Volumes => (&["NAME", "EXISTS", "DRIVER", "KEY", "EXTERNAL", "MESSAGE"], 3),
+        Kind::Incidents => (
+            &[
+                "ID", "SERVICE", "STATE", "ATTEMPTS", "AGE", "SCENARIO", "PROJECT", "ROOT",
+                "CAUSE", "TOLD", "END",
+            ],
+            6,
+        ),
         Kind::Leases => {
             (&["PROJECT", "EPOCH", "OURS", "HOST", "USER", "PID", "AGE", "VERSION", "CONTROL"], 7)
         }
@@ -108,6 +115,22 @@ pub fn rows(kind: Kind, status: &Status, project: Option<&str>, name: Option<&st
                 v.message.clone(),
             ];
             row(&v.project, v.name.clone(), cells, v)
+        })),
+        Kind::Incidents => rows.extend(status.incidents.iter().map(|i| {
+            let cells = vec![
+                i.id.clone(),
+                format!("{}/{}", i.service, i.slot),
+                i.state.clone(),
+                format!("{} of {}", i.spent, i.budget),
+                age(i.opened_at, now),
+                i.scenario.clone(),
+                i.project.clone(),
+                i.root.clone(),
+                i.cause.clone(),
+                yes(i.escalated_at.is_some()),
+                i.end.clone(),
+            ];
+            row(&i.project, i.id.clone(), cells, i)
         })),
         Kind::Leases => rows.extend(status.leases.iter().map(|l| {
             let cells = vec![

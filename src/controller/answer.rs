@@ -40,7 +40,7 @@ fn summary(project: &str, scope: &Scope, plan: &Plan, report: &Report) -> String
         1 => "1 step to do".to_owned(),
         steps => format!("{steps} steps to do"),
     };
-    let (mut waiting, mut blocked, mut held) = (0usize, 0usize, 0usize);
+    let (mut waiting, mut blocked, mut held, mut exhausted) = (0usize, 0usize, 0usize, 0usize);
     for entry in &report.entries {
         match &entry.standing {
             Standing::WaitingOn(_) | Standing::Backoff { .. } | Standing::InProgress => {
@@ -48,11 +48,14 @@ fn summary(project: &str, scope: &Scope, plan: &Plan, report: &Report) -> String
             }
             Standing::Blocked(_) | Standing::Refused { .. } => blocked += 1,
             Standing::Held(_) => held += 1,
+            Standing::Exhausted { .. } => exhausted += 1,
             Standing::Notice(_) => {}
         }
     }
     let mut line = format!("{project}: {todo}");
-    for (number, word) in [(waiting, "waiting"), (blocked, "blocked"), (held, "held")] {
+    let counts =
+        [(waiting, "waiting"), (blocked, "blocked"), (held, "held"), (exhausted, "exhausted")];
+    for (number, word) in counts {
         if number > 0 {
             line.push_str(&format!(", {number} {word}"));
         }
@@ -116,6 +119,7 @@ const fn reason(standing: &Standing) -> &'static str {
         Standing::Held(_) => "held",
         Standing::Blocked(_) | Standing::Refused { .. } => "blocked",
         Standing::Backoff { .. } => "backoff",
+        Standing::Exhausted { .. } => "exhausted",
         Standing::InProgress => "in_progress",
         Standing::Notice(_) => "notice",
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::answer::answer;
@@ -22,7 +22,10 @@ use crate::engine::Fault;
 use crate::execute::StepResult;
 use crate::plan::hold::HoldEnd;
 use crate::plan::{Scope, Standing};
-use crate::server::{Command, Progress, Reporter, Request, StepState, Wanted, reason};
+use crate::recovery::IncidentId;
+use crate::server::{
+    Command, IncidentWord, Progress, Reporter, Request, StepState, Wanted, reason,
+};
 
 /// How long a stack that begins just now may take until its loop runs.
 const BEGINS_WITHIN: Duration = Duration::from_secs(5);
@@ -127,6 +130,9 @@ impl Desk {
         progress: &Reporter,
     ) -> Result<Option<Progress>, Refusal> {
         match command {
+            Command::Incident { stack, id, word } => {
+                self.obey(&stack, id, word, uid).await.map(Some)
+            }
             Command::Apply { stack, wanted } => {
                 let fresh = self.fresh(&stack, &wanted).await?;
                 let end = HoldEnd::Applied(process::user(uid));
@@ -190,6 +196,28 @@ impl Desk {
             return Err(refusal(fault.reason(), fault.to_string()));
         }
         Ok(Fresh { goal, tap, scope })
+    }
+
+    /// Says a person's word about an incident to the stack's loop.
+    async fn obey(
+        &self,
+        stack: &str,
+        id: String,
+        word: IncidentWord,
+        uid: u32,
+    ) -> Result<Progress, Refusal> {
+        let gone = || refusal(reason::NO_INCIDENT, format!("incident {id} is no longer open"));
+        let kept = self.kept(stack).map_err(|_| gone())?;
+        let tap = self.running(kept.tap).await?;
+        let (answer, known) = oneshot::channel();
+        let by = format!("user {uid}");
+        let wish = Wish::Incident(IncidentId(id.clone()), word.into(), by, answer);
+        tap.wishes.send(wish).await.map_err(|_| over())?;
+        match known.await {
+            Ok(true) => Ok(Progress::Finished { changed: 0 }),
+            Ok(false) => Err(gone()),
+            Err(_) => Err(over()),
+        }
     }
 
     fn kept(&self, stack: &str) -> Result<Kept, Refusal> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::plan::Report;
 use crate::probe::Answer;
+use crate::recovery::{Change, Scenario};
 
 /// A counter of what the loop does.
 pub trait Meter: Send + Sync + 'static {
@@ -27,6 +28,10 @@ pub trait Meter: Send + Sync + 'static {
     fn forgotten(&self, _project: &str, _services: &BTreeSet<String>) {}
     /// A container of this service was started again.
     fn restarted(&self, _project: &str, _service: &str) {}
+    /// Something of the incidents changed.
+    fn recovery(&self, _change: &Change) {}
+    /// The open incidents of a project.
+    fn incidents(&self, _project: &str, _open: &[Scenario]) {}
     /// A probe gave this answer.
     fn probed(&self, _answer: Answer) {}
     /// Time from an event's arrival to the first write that answers it.

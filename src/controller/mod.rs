@@ -22,6 +22,7 @@ pub mod reads;
 pub mod recall;
 pub mod recording;
 pub mod session;
+pub mod sights;
 pub mod snapshot;
 pub mod updates;
 pub mod verdict;

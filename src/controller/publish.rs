@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::observer::Link;
 use super::worker::{Goal, View};
 use crate::api::status::{
-    Condition, ConditionStatus, EngineView, LeaseView, NetworkView, PlanView, ReportView,
-    ServiceStatusView, StackStatus, Status, StepView, VolumeView, set_condition,
+    Condition, ConditionStatus, EngineView, IncidentView, LeaseView, NetworkView, PlanView,
+    ReportView, ServiceStatusView, StackStatus, Status, StepView, VolumeView, set_condition,
 };
 use crate::clock::Timestamp;
 use crate::engine::{Fault, fault};
@@ -16,6 +16,7 @@ use crate::plan::hold::{Hold, HoldKind, On};
 use crate::plan::update::Stage;
 use crate::plan::{Plan, Report, Resource, SlotReport, Standing};
 use crate::probe::{Answer, Readiness, reason};
+use crate::recovery::{Incident, Stop};
 use crate::store::Health;
 
 /// What is known of a stack's files.
@@ -67,6 +68,8 @@ pub fn status(endpoint: &str, sights: &[StackSight], before: &Status, now: Times
         }
         status.networks.extend(networks(goal, &sight.view));
         status.volumes.extend(volumes(goal, &sight.view));
+        let ours = |i: &&Incident| i.slot.project == goal.desired.project.name;
+        status.incidents.extend(sight.view.incidents.iter().filter(ours).map(IncidentView::from));
         status.plans.push(plan_view(&sight.name, &sight.view.plan, &sight.view.report));
     }
     status
@@ -160,6 +163,12 @@ fn stack(sight: &StackSight, old: Option<&StackStatus>, now: Timestamp) -> Stack
     }
     let (reason, message) = failed_updates(report);
     set("UpdateFailed", holds_true(reason != "NoneFailed"), reason, message);
+    let stalled = view.incidents.iter().filter(|i| i.is_open() && i.stopped.is_some());
+    let (status, reason, message) = stall(stalled);
+    set("Stalled", status, reason, message);
+    let brake = view.brake.map(|brake| brake.to_string());
+    let reason = if brake.is_some() { "BelowMinHealthy" } else { "EnoughHealthy" };
+    set("Braked", holds_true(brake.is_some()), reason, brake.unwrap_or_default());
     if let Some(lease) = &view.lease {
         let held = match lease {
             LeaseState::Held { .. } => ConditionStatus::True,
@@ -281,6 +290,26 @@ fn refused_calls(view: &View) -> BTreeSet<&str> {
     calls
 }
 
+/// Nothing more is tried for these.
+fn stall<'i>(
+    stalled: impl Iterator<Item = &'i Incident>,
+) -> (ConditionStatus, &'static str, String) {
+    let mut reason = "NotStalled";
+    let mut told = Vec::new();
+    for incident in stalled {
+        reason = match incident.stopped {
+            Some(Stop::CrashLoop) => "CrashLoop",
+            _ => "BudgetExhausted",
+        };
+        let Incident { slot, spent, budget, id, .. } = incident;
+        told.push(format!(
+            "service {slot}: {spent} of {budget} attempts failed (incident {id}); mend it, or \
+             `homeostat incident retry {id}`"
+        ));
+    }
+    (holds_true(!told.is_empty()), reason, told.join("; "))
+}
+
 const fn holds_true(condition: bool) -> ConditionStatus {
     if condition { ConditionStatus::True } else { ConditionStatus::False }
 }
@@ -332,6 +361,20 @@ fn service(
         set_held(&mut conditions, condition);
     }
     let hold = holds.of(slot);
+    let stalled = sight.view.incidents.iter();
+    let stalled = stalled.filter(|i| i.is_open() && i.stopped.is_some() && i.slot == *slot);
+    let (status, reason, message) = stall(stalled);
+    set_condition(
+        &mut conditions,
+        Condition {
+            kind: "Stalled".into(),
+            status,
+            reason: reason.into(),
+            message,
+            last_transition_time: now.rfc3339(),
+            observed_generation: sight.view.generation,
+        },
+    );
     let wanted = sight.goal.as_ref().and_then(|g| g.desired.project.services.get(&slot.service));
     let image = wanted.and_then(|s| s.image.clone()).unwrap_or_default();
     let text = |get: fn(&Container) -> String| container.map(get).unwrap_or_default();

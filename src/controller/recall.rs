@@ -10,6 +10,7 @@ use crate::observed::Slot;
 use crate::plan::memory::{Backoff, Lost};
 use crate::plan::recovery::CEILING;
 use crate::plan::{Memory, Resource};
+use crate::recovery::Incidents;
 use crate::store::{self, Completion, Handle, JobRun, LostVolume, Outcome, Recalled, Unfinished};
 
 /// How long after a request that nobody waited for the engine may still carry it out.
@@ -47,6 +48,7 @@ pub async fn memory(journal: &Handle, engine: &str, goal: &Goal, clock: &dyn Clo
     memory.pins = recalled.pins;
     memory.holds = holding::holds(recalled.holds);
     memory.stopping = holding::stopping(journal, engine, goal, now).await;
+    memory.incidents = Incidents::recall(recalled.recoveries, now);
     memory.owned.extend(recalled.made.into_iter().map(ContainerId));
     for (volume, LostVolume { service, at }) in recalled.lost {
         memory.lost.insert(volume, Lost { service, at, ready_since: None });
@@ -83,6 +85,8 @@ pub fn rows(memory: &Memory, project: &str, now: Now) -> Recalled {
     known.updates.clone_from(&memory.updates);
     known.pins.clone_from(&memory.pins);
     known.holds = holding::rows(&memory.holds);
+    known.recoveries.incidents = memory.incidents.all();
+    known.recoveries.proven = memory.incidents.proven();
     known
 }
 

@@ -3,6 +3,10 @@
 //! A journal that fails doesn't stop a recovery: the loop is level-triggered, so what was not
 //! written down is observed again. The failure is counted and said.
 
+mod recoveries;
+
+pub use recoveries::save;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +24,7 @@ use crate::plan::hold::HoldChange;
 use crate::plan::memory::{Backoff, Lost};
 use crate::plan::update::{Pin, Update};
 use crate::plan::{Cause, Memory, Op, Plan, Resource, Step};
+use crate::recovery::Change;
 use crate::sensitive::Sensitive;
 use crate::store::{
     Completion, EventKind, Handle, Intent, IntentId, JobRun, NewEvent, Outcome, StoreError,
@@ -180,6 +185,10 @@ impl Recorder for JournalRecorder {
                 tracing::error!(%error, "can't journal what was applied; going on without");
             }
         });
+    }
+
+    fn recovery(&self, change: &Change, now: Now) {
+        recoveries::write(self, change, now);
     }
 
     fn answered(&self, slot: &Slot, found: Option<(&str, &ContainerId)>) {

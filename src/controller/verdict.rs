@@ -64,7 +64,7 @@ pub fn settled(report: &Report, scope: &Scope) -> bool {
 
 /// Somebody must clear the way, or it may clear by itself: not settled yet.
 const fn hinders(standing: &Standing) -> bool {
-    standing.is_pending() || matches!(standing, Standing::Blocked(_))
+    standing.is_pending() || matches!(standing, Standing::Blocked(_) | Standing::Exhausted { .. })
 }
 
 /// Judges a turn of the loop.
@@ -87,9 +87,14 @@ pub fn judge(view: &View, scope: &Scope) -> Verdict {
         return Verdict::Settled;
     }
     let mut hopeless = failed_updates(report, scope).next().is_some();
+    let mut given_up: Vec<&Resource> = Vec::new();
     for entry in entries(report, scope) {
         match &entry.standing {
             Standing::Blocked(_) | Standing::Refused { .. } => hopeless = true,
+            Standing::Exhausted { .. } => {
+                hopeless = true;
+                given_up.push(&entry.resource);
+            }
             Standing::Backoff { failures, last, .. } => {
                 if last.is_empty() || *failures < REFUSED_FOR_GOOD {
                     return Verdict::Working;
@@ -101,8 +106,10 @@ pub fn judge(view: &View, scope: &Scope) -> Verdict {
             Standing::WaitingOn(_) | Standing::Held(_) | Standing::Notice(_) => {}
         }
     }
-    let coming = in_scope(report, scope)
-        .any(|(_, slot)| matches!(slot.status, SlotStatus::Starting | SlotStatus::Unhealthy));
+    let coming = in_scope(report, scope).any(|(slot, report)| {
+        matches!(report.status, SlotStatus::Starting | SlotStatus::Unhealthy)
+            && !given_up.iter().any(|r| matches!(r, Resource::Slot(given_up) if given_up == slot))
+    });
     if hopeless && !coming { Verdict::Stuck } else { Verdict::Working }
 }
 

@@ -12,7 +12,9 @@ mod afresh;
 pub mod holds;
 mod look;
 mod progress;
+mod recoveries;
 mod rollout;
+mod view;
 mod wish;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::progress::{Phase, Progress};
 use self::progress::{announce, is_restart, log_end};
+pub use self::view::View;
 pub use self::wish::Wish;
 use super::ledger::{self, Underway};
 use super::meter::Meter;
@@ -36,9 +39,7 @@ use crate::desired::Desired;
 use crate::engine::{ContainerId, DynEngine};
 use crate::execute::lease::Permit;
 use crate::execute::{Context, News, Recorder, StepResult, execute};
-use crate::lease::LeaseState;
 use crate::observed::{Observed, Slot};
-use crate::plan::hold::Holds;
 use crate::plan::{Memory, Op, Plan, Report, Resource, Scope, Step, StepId, plan};
 use crate::probe::Readiness;
 use crate::probe::prober::Prober;
@@ -56,40 +57,6 @@ pub struct Goal {
     pub probes: BTreeMap<String, Arc<Probe>>,
     /// Only these services and what they need; empty is all.
     pub scope: Scope,
-}
-
-/// How a stack stands after a turn of the loop.
-#[derive(Clone, Default)]
-pub struct View {
-    /// Grows with each turn.
-    pub turn: u64,
-    /// Generation of the desired state that was planned for.
-    pub generation: u64,
-    /// Whether the facts are true.
-    pub link: Link,
-    /// Revision of the facts.
-    pub revision: u64,
-    /// The facts.
-    pub observed: Arc<Observed>,
-    /// What is still to be done now.
-    pub plan: Arc<Plan>,
-    /// What waits, and how each service stands.
-    pub report: Arc<Report>,
-    /// Resources that steps work on, or of which only old facts are known.
-    pub busy: usize,
-    /// Slots that failed several times and haven't been ready for long enough since.
-    pub unproven: BTreeSet<Slot>,
-    /// What people hold.
-    pub holds: Holds,
-    /// How the project's lease stands; `None` where none is asked for.
-    pub lease: Option<LeaseState>,
-}
-
-impl View {
-    /// Whether what is planned is ours to do.
-    pub fn acts(&self) -> bool {
-        self.lease.as_ref().is_none_or(LeaseState::is_held)
-    }
 }
 
 /// What a worker is made of.
@@ -165,6 +132,10 @@ pub struct Worker {
     stop: CancellationToken,
     /// Containers that are about to be looked at again.
     rechecks: BTreeSet<ContainerId>,
+    /// Images that are being pulled.
+    layers: recoveries::Layers,
+    /// Containers that the files ask for, as of the last turn.
+    wanted: usize,
     turn: u64,
 }
 
@@ -198,6 +169,8 @@ impl Worker {
             services: BTreeMap::new(),
             stop: CancellationToken::new(),
             rechecks: BTreeSet::new(),
+            layers: BTreeMap::new(),
+            wanted: 0,
             turn: 0,
         };
         (worker, tap)
@@ -263,6 +236,7 @@ impl Worker {
         self.memory.own = self.parts.own.find(&observed);
         self.follow_holds(&goal, &observed, begun).await;
         let doubtful = self.set_doubtful(&observed);
+        self.witness(&goal, &observed, begun);
         let (plan, report) = plan(&goal.desired, &observed, &self.memory, &goal.scope, begun);
         let lessons = ledger::observe(&mut self.memory, &goal.desired, &observed, &report, begun);
         for slot in &lessons.forgiven {
@@ -286,7 +260,8 @@ impl Worker {
         for (slot, name, id) in &lessons.found {
             self.parts.recorder.answered(slot, Some((name, id)));
         }
-        let wake = [report.wake, again, lessons.forgives_at].into_iter().flatten().min();
+        let recovery = self.settle(&goal, &report, begun);
+        let wake = [report.wake, again, lessons.forgives_at, recovery].into_iter().flatten().min();
         let plan = Arc::new(plan);
         let observed = Arc::new(observed);
         let busy = self.memory.busy.len() + plan.steps.len();
@@ -313,6 +288,8 @@ impl Worker {
             observed,
             plan,
             unproven: ledger::unproven(&self.memory, &report),
+            incidents: Arc::new(self.memory.incidents.all()),
+            brake: self.memory.incidents.brake(),
             report: Arc::new(report),
             busy,
             holds: self.memory.holds.clone(),
@@ -323,6 +300,7 @@ impl Worker {
     }
 
     fn publish_stale(&mut self, snapshot: Snapshot) {
+        self.memory.incidents.pause();
         self.turn += 1;
         let turn = self.turn;
         self.views.send_modify(|view| {
@@ -340,6 +318,8 @@ impl Worker {
             metrics.drift(step.cause.kind());
         }
         metrics.services(project, report, self.parts.clock.now().wall);
+        let open: Vec<_> = self.memory.incidents.open().map(|incident| incident.scenario).collect();
+        metrics.incidents(project, &open);
         let result = match (plan.is_empty(), report.settled()) {
             (false, _) if acts => "requeue",
             (true, true) => "success",
@@ -368,6 +348,7 @@ impl Worker {
         }
         let updates = updates::begin(&mut self.memory, plan, observed);
         self.write_down(&goal.desired, &updates);
+        self.attempt(plan, now);
         let underway = Underway::begin(plan, &mut self.memory);
         let number = self.next_run;
         self.next_run += 1;
@@ -432,9 +413,12 @@ impl Worker {
                 }
             }
             News::Pulling(id, p) => {
-                if let Some(step) = run.plan.step(id) {
-                    announce(&self.progress, step, Phase::Pulling(p.status, p.current, p.total));
+                let plan = Arc::clone(&run.plan);
+                let Some(step) = plan.step(id) else { return };
+                if let Op::Pull { reference, .. } = &step.op {
+                    self.pulled(reference, &p, now);
                 }
+                announce(&self.progress, step, Phase::Pulling(p.status, p.current, p.total));
             }
             News::Kept(id) => {
                 let plan = Arc::clone(&run.plan);
@@ -480,6 +464,7 @@ impl Worker {
             self.parts.metrics.restarted(&slot.project, &slot.service);
         }
         log_end(step, &result);
+        self.tried(step, &result, now);
         if let (StepResult::Done(_), Op::Create { slot, .. }) = (&result, &step.op)
             && self.memory.unanswered.contains_key(slot)
         {

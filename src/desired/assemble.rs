@@ -25,6 +25,7 @@ use crate::compose::types::{Condition, Project, PullPolicy};
 use crate::controller::worker::Goal;
 use crate::plan::Scope;
 use crate::probe::spec::{Probe, SpecError};
+use crate::recovery::{RecoveryPolicy, Scenario};
 
 /// A Stack and where it was written.
 #[derive(Clone, Copy)]
@@ -65,6 +66,7 @@ pub fn assemble(
     generation: u64,
     mut project: Project,
     written: Option<Written<'_>>,
+    recovery: RecoveryPolicy,
     scope: &Scope,
 ) -> Result<LoadedStack, Diagnostics> {
     let none = StackSpec::default();
@@ -105,13 +107,13 @@ pub fn assemble(
     image_pull(&mut project, spec.policy.image_pull);
     unhealable(&project, spec, &probes, &compose, &mut errors, &mut warnings);
 
-    let fingerprint = fingerprint(&project, spec, scope);
+    let fingerprint = fingerprint(&project, spec, &recovery, scope);
     let desired = Desired::new(
         generation,
         Arc::new(project),
         &spec.recovery_order,
         traits(spec, &probes),
-        policy(&spec.policy),
+        policy(&spec.policy, recovery),
     );
     let desired = desired.map_err(|error| errors.push(order_error(&error, written, &compose)));
     let Ok(desired) = desired else { return Err(Diagnostics::new(errors).read(files_read)) };
@@ -180,12 +182,6 @@ fn unsupported(spec: &StackSpec, written: Written<'_>, warnings: &mut Vec<Diagno
         let place: Vec<&str> = ["spec"].iter().chain(path).copied().collect();
         warnings.push(written.at(&place, message).warning());
     };
-    let policy = &spec.policy;
-    for (key, set) in [("minHealthy", policy.min_healthy.is_some())] {
-        if set {
-            warn(&["policy", key]);
-        }
-    }
     for (name, service) in &spec.services {
         for (key, set) in [("ephemeral", service.ephemeral), ("gpu", service.gpu.is_some())] {
             if set {
@@ -271,7 +267,7 @@ fn traits(
     entries.collect()
 }
 
-fn policy(spec: &PolicySpec) -> Policy {
+fn policy(spec: &PolicySpec, recovery: RecoveryPolicy) -> Policy {
     Policy {
         readiness: match spec.readiness {
             None | Some(Readiness::Either) => ReadinessPolicy::Either,
@@ -292,6 +288,7 @@ fn policy(spec: &PolicySpec) -> Policy {
             None | Some(ManualStop::Hold) => ManualStopPolicy::Hold,
             Some(ManualStop::Revert) => ManualStopPolicy::Revert,
         },
+        recovery: recovery.with_min_healthy(spec.min_healthy),
     }
 }
 
@@ -309,10 +306,17 @@ fn order_error(
     Diagnostic::at(&written.file.path, &written.file.text, at, message)
 }
 
-fn fingerprint(project: &Project, spec: &StackSpec, scope: &Scope) -> String {
+fn fingerprint(
+    project: &Project,
+    spec: &StackSpec,
+    recovery: &RecoveryPolicy,
+    scope: &Scope,
+) -> String {
     let disabled: Vec<&String> = project.disabled_services.keys().collect();
     let pulls: Vec<String> =
         project.services.values().map(|s| format!("{:?}", s.pull_policy)).collect();
+    let budgets: Vec<String> =
+        Scenario::ALL.iter().map(|s| format!("{:?}", recovery.budget(*s))).collect();
     // The source itself shows in the project that came of it.
     let said = json!({
         "project": project.canonical.expose(),
@@ -325,6 +329,7 @@ fn fingerprint(project: &Project, spec: &StackSpec, scope: &Scope) -> String {
         "services": spec.services,
         "policy": spec.policy,
         "scope": scope.services,
+        "escalation": budgets,
     });
     let digest = Sha256::digest(said.to_string().as_bytes());
     digest.iter().map(|b| format!("{b:02x}")).collect()

@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 
 use crate::api::diagnostic::{Diagnostic, Position, did_you_mean};
 use crate::api::document::{Document, MAX_RESOURCE_FILE, Value, documents};
+use crate::api::escalation::EscalationPolicy;
 use crate::api::meta::{API_VERSION, GROUP, KINDS};
 use crate::api::stack::Stack;
 use crate::api::walk::walk;
@@ -18,6 +19,11 @@ const MAX_FILES: usize = 1000;
 pub const COMPOSE_FILES: [&str; 4] =
     ["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
 
+/// The kind that says how often recoveries are tried.
+pub const POLICY: &str = "EscalationPolicy";
+
+static POLICY_SCHEMA: LazyLock<schemars::Schema> =
+    LazyLock::new(|| schemars::schema_for!(EscalationPolicy));
 static STACK_SCHEMA: LazyLock<schemars::Schema> = LazyLock::new(|| schemars::schema_for!(Stack));
 
 /// A file that holds resources.
@@ -40,9 +46,15 @@ impl ResourceFile {
         self.resources().filter(|d| d.header("kind") == Some("Stack"))
     }
 
-    /// What should be said of its documents other than Stacks.
+    /// The EscalationPolicies in it, also those that can't be decoded.
+    pub fn policies(&self) -> impl Iterator<Item = Document<'_>> {
+        self.resources().filter(|d| d.header("kind") == Some(POLICY))
+    }
+
+    /// What should be said of its documents other than Stacks and what belongs to them.
     pub fn remarks(&self) -> Vec<Diagnostic> {
-        let others = self.resources().filter(|d| d.header("kind") != Some("Stack"));
+        let others =
+            self.resources().filter(|d| !matches!(d.header("kind"), Some("Stack" | POLICY)));
         others.map(|document| self.remark(&document)).collect()
     }
 
@@ -84,6 +96,27 @@ impl ResourceFile {
             return Err(vec![at(document.place(chart), message).help(help)]);
         }
         let findings = walk(document, &STACK_SCHEMA);
+        if !findings.is_empty() {
+            let list = findings.into_iter();
+            return Err(list.map(|f| at(f.at, &f.message).help(f.help)).collect());
+        }
+        document.decode().map_err(|mistake| vec![at(mistake.at, &mistake.message)])
+    }
+
+    /// Decodes one of its EscalationPolicies.
+    ///
+    /// # Errors
+    /// As [`Self::decode`].
+    pub fn decode_policy(
+        &self,
+        document: &Document<'_>,
+    ) -> Result<EscalationPolicy, Vec<Diagnostic>> {
+        let at =
+            |place: Position, message: &str| Diagnostic::at(&self.path, &self.text, place, message);
+        if let Err(mistake) = &document.root {
+            return Err(vec![at(mistake.at, &mistake.message)]);
+        }
+        let findings = walk(document, &POLICY_SCHEMA);
         if !findings.is_empty() {
             let list = findings.into_iter();
             return Err(list.map(|f| at(f.at, &f.message).help(f.help)).collect());

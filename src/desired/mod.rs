@@ -3,6 +3,7 @@
 mod assemble;
 mod diagnostics;
 pub mod digest;
+mod escalation;
 mod files;
 mod host_path;
 pub mod order;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::compose::types::{Condition, Namespace, Project, Service};
+use crate::recovery::RecoveryPolicy;
 
 pub use assemble::LoadedStack;
 pub use diagnostics::Diagnostics;
@@ -117,6 +119,8 @@ pub struct Policy {
     pub unpause: bool,
     /// What a person stopped.
     pub manual_stop: ManualStopPolicy,
+    /// How often recoveries may be tried, and when they brake.
+    pub recovery: RecoveryPolicy,
 }
 
 impl Desired {

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 
 use super::assemble::{LoadedStack, Written, assemble};
 use super::diagnostics::Diagnostics;
+use super::escalation::{Escalation, escalation};
 pub use super::files::is_yaml;
 use super::files::{ResourceFile, compose_file, name_of, names_compose_file, resource_file, scan};
 use crate::api::diagnostic::{Diagnostic, did_you_mean};
@@ -269,7 +270,8 @@ impl Source {
                     .map_err(|e| e.read(all()))
             }
             Origin::Files => {
-                self.load_compose(generation, self.options(None, &self.request.cwd), None)
+                let options = self.options(None, &self.request.cwd);
+                self.load_compose(generation, options, None, Escalation::default())
             }
             Origin::Folder(folder) => {
                 let mut options = self.options(None, &self.request.cwd);
@@ -282,7 +284,8 @@ impl Source {
                     }
                     options.cwd.clone_from(folder);
                 }
-                self.load_compose(generation, options, None)
+                let (files, _) = scan(folder)?;
+                self.load_compose(generation, options, None, escalation(&files)?)
             }
         }
     }
@@ -373,7 +376,7 @@ impl Source {
             return Err(Diagnostic::at(&file.path, &file.text, at, message).help(help).into());
         }
         let written = Written { stack: &stack, document, file };
-        self.load_compose(generation, options, Some(written))
+        self.load_compose(generation, options, Some(written), escalation(files)?)
     }
 
     /// Why the Stack isn't there: its file can't be understood, or it is gone.
@@ -439,6 +442,7 @@ impl Source {
         generation: u64,
         options: LoadOptions,
         written: Option<Written<'_>>,
+        escalation: Escalation,
     ) -> Result<LoadedStack, Diagnostics> {
         let asked: Vec<PathBuf> = options.files.iter().chain(&options.env_files).cloned().collect();
         let folder = options.cwd.clone();
@@ -455,7 +459,12 @@ impl Source {
         })?;
         let warnings = project.warnings.clone();
         let first = project.config_files.first().cloned().unwrap_or_default();
-        let mut loaded = assemble(generation, project, written, &self.request.scope)?;
+        let Escalation { policy, file, warnings: remarks } = escalation;
+        let mut loaded = assemble(generation, project, written, policy, &self.request.scope)?;
+        loaded.files_read.extend(file);
+        loaded.files_read.sort();
+        loaded.files_read.dedup();
+        loaded.warnings.extend(remarks);
         let more = warnings.iter().map(|w| Diagnostic::file(&first, w).warning());
         loaded.warnings.splice(0..0, more);
         Ok(loaded)

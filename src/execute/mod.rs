@@ -24,6 +24,7 @@ use crate::plan::hold::HoldChange;
 use crate::plan::memory::{Backoff, Lost};
 use crate::plan::update::{Pin, Update};
 use crate::plan::{Memory, Op, Plan, Resource, Step, StepId, Target};
+use crate::recovery::Change;
 use crate::sensitive::Sensitive;
 
 pub use command::CommandError;
@@ -75,6 +76,9 @@ pub trait Recorder: Send + Sync + 'static {
     fn holds<'a>(&'a self, _changes: &'a [HoldChange]) -> BoxFuture<'a, ()> {
         Box::pin(std::future::ready(()))
     }
+    /// Something of the incidents changed. Doesn't wait, but comes before every step that begins
+    /// later.
+    fn recovery(&self, _change: &Change, _now: Now) {}
     /// A job ended well with this configuration hash and image ID. Doesn't wait.
     fn job(&self, _slot: &Slot, _hash: &str, _image: &str, _now: Now) {}
     /// A volume was lost with its data; `None`: somebody has taken note. Doesn't wait.

@@ -193,6 +193,25 @@ label! {
     }
 }
 
+label! {
+    /// What came of an attempt of a recovery.
+    AttemptOutcome {
+        /// The service stayed Ready.
+        Succeeded = "succeeded",
+        /// It didn't become Ready, or fell again.
+        Failed = "failed",
+        /// It never ran, or somebody ended it.
+        Withdrawn = "withdrawn",
+    }
+}
+
+impl Label for crate::recovery::Scenario {
+    const ALL: &'static [Self] = &Self::ALL;
+    fn word(self) -> &'static str {
+        self.word()
+    }
+}
+
 impl From<crate::probe::Answer> for ProbeAnswer {
     fn from(answer: crate::probe::Answer) -> Self {
         match answer {

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::Metrics;
-use super::labels::{Action, Controller, Drift, Label, ReconcileResult};
+use super::labels::{Action, AttemptOutcome, Controller, Drift, Label, ReconcileResult};
 use crate::clock::Timestamp;
 use crate::controller::meter::Meter;
 use crate::plan::{Report, SlotStatus};
 use crate::probe::Answer;
+use crate::recovery::{Change, Scenario, What};
 use crate::store::Completion;
 
 impl Meter for Metrics {
@@ -67,6 +68,23 @@ impl Meter for Metrics {
 
     fn restarted(&self, project: &str, service: &str) {
         self.service_restarted(project, service, 1);
+    }
+
+    fn recovery(&self, change: &Change) {
+        let Change::Incident(incident, what) = change else { return };
+        match what {
+            What::AttemptEnded(result) => {
+                if let Some(outcome) = AttemptOutcome::of(result.word()) {
+                    self.attempt_ended(outcome);
+                }
+            }
+            What::Escalated { silenced: false } => self.escalated(incident.scenario),
+            _ => {}
+        }
+    }
+
+    fn incidents(&self, project: &str, open: &[Scenario]) {
+        self.incidents_open(project, open);
     }
 
     fn probed(&self, answer: Answer) {

@@ -19,13 +19,14 @@ use prometheus::{
 };
 
 pub use labels::{
-    Action, CallResult, Controller, Drift, EngineCall, FaultReason, Label, ProbeAnswer,
-    ReconcileResult,
+    Action, AttemptOutcome, CallResult, Controller, Drift, EngineCall, FaultReason, Label,
+    ProbeAnswer, ReconcileResult,
 };
 pub use status::ServiceStatus;
 
 use crate::clock::Timestamp;
 use crate::engine::Fault;
+use crate::recovery::Scenario;
 use crate::store::Completion;
 
 /// Seconds. From 5 ms (one engine call) to 60 s (a slow start).
@@ -70,6 +71,9 @@ pub struct Metrics {
     journal_errors: IntCounter,
     http_rejected: IntCounter,
     lease_held: IntGaugeVec,
+    incidents: IntGaugeVec,
+    attempts: IntCounterVec,
+    escalations: IntCounterVec,
 }
 
 impl std::fmt::Debug for Metrics {
@@ -198,6 +202,21 @@ impl Metrics {
                 "1 while this operator holds the project's lease and may change it.",
                 &["project"],
             )?,
+            incidents: r.gauges(
+                "homeostat_incidents_open",
+                "Incidents that are open, by scenario.",
+                &["project", "scenario"],
+            )?,
+            attempts: r.counters(
+                "homeostat_recovery_attempts_total",
+                "Attempts of recoveries that ended, by result.",
+                &["result"],
+            )?,
+            escalations: r.counters(
+                "homeostat_escalations_total",
+                "Incidents that a person was told of, by scenario.",
+                &["scenario"],
+            )?,
             registry: r.0,
         };
         metrics.start_at_zero()?;
@@ -211,6 +230,8 @@ impl Metrics {
         zero_one(&self.drift, Drift::ALL);
         zero_one(&self.faults, FaultReason::ALL);
         zero_one(&self.probes, ProbeAnswer::ALL);
+        zero_one(&self.attempts, AttemptOutcome::ALL);
+        zero_one(&self.escalations, <Scenario as Label>::ALL);
         zero_one(&self.config_reloads, CallResult::ALL);
         self.registry.register(Box::new(self.services.clone()))?;
         self.registry.register(Box::new(ProcessCollector::for_self()))?;
@@ -361,6 +382,28 @@ impl Metrics {
     pub fn forget_lease(&self, project: &str) {
         // An error only says that there was no such series.
         let _ = self.lease_held.remove_label_values(&[project]);
+        for scenario in Scenario::ALL {
+            let _ = self.incidents.remove_label_values(&[project, scenario.word()]);
+        }
+    }
+
+    /// The open incidents of a project; makes all of its series on first sight.
+    pub fn incidents_open(&self, project: &str, open: &[Scenario]) {
+        for scenario in Scenario::ALL {
+            let count = open.iter().filter(|other| **other == scenario).count();
+            let gauge = self.incidents.with_label_values(&[project, scenario.word()]);
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// An attempt of a recovery ended.
+    pub fn attempt_ended(&self, outcome: AttemptOutcome) {
+        self.attempts.with_label_values(&[outcome.word()]).inc();
+    }
+
+    /// A person is told of an incident.
+    pub fn escalated(&self, scenario: Scenario) {
+        self.escalations.with_label_values(&[scenario.word()]).inc();
     }
 
     /// A line of the event stream made no sense.

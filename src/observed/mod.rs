@@ -1,5 +1,6 @@
 //! What the engine really shows, as one immutable snapshot.
 
+mod cause;
 pub mod fields;
 pub mod hands;
 pub(crate) mod lenient;
@@ -16,7 +17,7 @@ use crate::probe::Readiness;
 use crate::sensitive::Sensitive;
 
 pub use self::fields::Fields;
-pub use self::hands::{Cause, Death, Hands, Said, Word, Yield};
+pub use self::hands::{Cause as ExitCause, Cause, Death, Hands, Said, Word, Yield};
 pub use self::shared::Shared;
 
 /// Compose's label prefix; see `labels` for the names.

@@ -10,6 +10,7 @@
 
 mod order;
 mod ownership;
+mod recovery;
 #[cfg(test)]
 mod tests;
 
@@ -62,6 +63,12 @@ pub enum Violation {
     /// It comes before the backoff of its resource ends.
     #[error("step {0} touches {1} within its backoff")]
     Backoff(StepId, String),
+    /// It recovers a service for which nothing more may be tried.
+    #[error("step {0} recovers {1}, whose attempts are spent")]
+    Exhausted(StepId, String),
+    /// It recovers a second service while most of the project is down.
+    #[error("step {0} recovers {1} beside another one, and the project brakes")]
+    Braked(StepId, String),
     /// A running container is removed without being stopped before.
     #[error("step {0} removes running container {1} without stopping it first")]
     RemovesRunning(StepId, ContainerId),
@@ -107,6 +114,7 @@ pub fn check(
     // The other rules walk the edges and may rely on them.
     if check.found.is_empty() {
         check.ownership();
+        check.recoveries();
         check.order();
     }
     let Check { mut found, .. } = check;

@@ -8,6 +8,7 @@ use super::update::{Pin, Update};
 use crate::clock::{Mono, Timestamp};
 use crate::engine::{ContainerId, Tier};
 use crate::observed::Slot;
+use crate::recovery::Incidents;
 
 /// What the past contributes to a plan.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -49,6 +50,8 @@ pub struct Memory {
     pub touched: BTreeMap<Slot, Timestamp>,
     /// When a service became the one that others softly wait for.
     pub down_since: BTreeMap<String, Mono>,
+    /// What was tried for services that are down, and whether more may be.
+    pub incidents: Incidents,
     /// What may be done to the engine.
     pub tier: Tier,
     /// Volumes that were removed with their data, by name, until somebody has taken note.

@@ -6,6 +6,7 @@
 //! A plan holds only what can be done *now*. What has to wait (a dependency that isn't healthy
 //! yet, a backoff) is in the [`Report`], and the loop plans again when facts change.
 
+mod allowance;
 pub mod check;
 mod conflict;
 mod foreign;
@@ -167,6 +168,8 @@ struct Planner<'a> {
     lent: BTreeMap<&'a ContainerId, StepId>,
     /// The slot of a service whose update this plan begins.
     updating: BTreeMap<String, Slot>,
+    /// While the project brakes: the one slot whose recovery is under way.
+    turn: Option<Slot>,
     steps: Vec<Step>,
     report: Report,
 }
@@ -201,6 +204,7 @@ impl<'a> Planner<'a> {
             removed: BTreeMap::new(),
             lent: BTreeMap::new(),
             updating: BTreeMap::new(),
+            turn: memory.incidents.recovering().next().cloned(),
             steps: Vec::new(),
             report: Report::default(),
         };

@@ -87,6 +87,11 @@ impl<'a> Planner<'a> {
         if let Some(standing) = self.misplaced(plan) {
             return self.wait(plan, state, standing);
         }
+        if let Some(standing) =
+            self.recovery_refused(&plan.slot).or_else(|| self.braked(&plan.slot))
+        {
+            return self.wait(plan, state, standing);
+        }
         let mut after = match self.supplies(plan) {
             Ok(supplies) => supplies,
             Err(standing) => return self.wait(plan, state, standing),
@@ -108,6 +113,7 @@ impl<'a> Planner<'a> {
                 return self.wait(plan, state, standing);
             }
         }
+        self.take_turn(&plan.slot);
         let op = Op::Start { container: Target::Created(created) };
         let start = self.push(plan.resource(), op, Cause::NewContainer, before_start);
         SlotState { target, start: Some(start), ..state }
@@ -157,6 +163,12 @@ impl<'a> Planner<'a> {
             let what = format!("the update of {other}");
             return self.postpone(plan, old, state, Standing::WaitingOn(what));
         }
+        if !old.is_live()
+            && let Some(standing) =
+                self.recovery_refused(&plan.slot).or_else(|| self.braked(&plan.slot))
+        {
+            return self.postpone(plan, old, state, standing);
+        }
         let before_stop = match self.start_blocked(plan, Some(old)) {
             Ok(after) => after,
             Err(standing) => return self.postpone(plan, old, state, standing),
@@ -195,6 +207,9 @@ impl<'a> Planner<'a> {
             gone.push(self.push(resource.clone(), op, Cause::Replacement, gone.clone()));
         }
         ready.extend(gone);
+        if !old.is_live() {
+            self.take_turn(&plan.slot);
+        }
         let op = Op::Start { container: Target::Created(created) };
         let start = self.push(resource, op, Cause::Replacement, ready);
         SlotState {

@@ -11,6 +11,7 @@ use super::update::Stage;
 use crate::clock::Mono;
 use crate::engine::ContainerId;
 use crate::observed::Slot;
+use crate::recovery::Stop;
 
 /// What a plan leaves undone, and how everything stands.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -75,6 +76,15 @@ pub enum Standing {
         why: String,
         /// Time until the next attempt.
         remaining: Duration,
+    },
+    /// Its recovery failed for good: nothing more is tried.
+    Exhausted {
+        /// Attempts that failed.
+        spent: u32,
+        /// Attempts that may fail.
+        budget: u32,
+        /// Why.
+        why: Stop,
     },
     /// A step on it is running.
     InProgress,
@@ -184,6 +194,8 @@ pub struct SlotReport {
     pub container: Option<ContainerId>,
     /// The container isn't as the files say, and stays so.
     pub differs: bool,
+    /// It runs, and its health asks for a restart.
+    pub ill: bool,
 }
 
 impl fmt::Display for Standing {
@@ -201,6 +213,12 @@ impl fmt::Display for Standing {
             }
             Self::Refused { why, remaining } => {
                 write!(f, "blocked({why}; next try in {})", Tenths(*remaining))
+            }
+            Self::Exhausted { spent, budget, why: Stop::Budget } => {
+                write!(f, "exhausted({spent} of {budget} attempts)")
+            }
+            Self::Exhausted { spent, budget, why: Stop::CrashLoop } => {
+                write!(f, "exhausted(crash loop; {spent} of {budget} attempts)")
             }
             Self::InProgress => f.write_str("in_progress"),
             Self::Notice(what) => write!(f, "notice({what})"),

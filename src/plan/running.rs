@@ -10,6 +10,7 @@ use crate::clock::Timestamp;
 use crate::compose::types::RestartPolicy;
 use crate::desired::namespace_parents;
 use crate::observed::{Container, ContainerState};
+use crate::recovery::Allowance;
 
 /// Time that the engine's own restart policy has before we act.
 pub const ENGINE_RESTART_GRACE: Duration = Duration::from_secs(2);
@@ -134,9 +135,17 @@ impl<'a> Planner<'a> {
         before: Vec<StepId>,
         state: SlotState,
     ) -> SlotState {
-        let Some((cause, after_parent)) = self.restart_cause(plan, container) else {
+        let Some((mut cause, after_parent)) = self.restart_cause(plan, container) else {
             return state;
         };
+        let mut state = state;
+        if let Cause::Unhealthy(reason) = &mut cause {
+            state.report.ill = true;
+            if let Some(standing) = self.recovery_refused(&plan.slot) {
+                return self.wait(plan, state, standing);
+            }
+            reason.push_str(&self.attempt_of(&plan.slot));
+        }
         if let Some(standing) = self.slot_backoff(&plan.slot) {
             return self.wait(plan, state, standing);
         }
@@ -146,6 +155,12 @@ impl<'a> Planner<'a> {
         let mut after = before;
         after.extend(after_parent);
         after.extend(&plan.gate.after);
+        if matches!(cause, Cause::Unhealthy(_)) {
+            if let Some(standing) = self.braked(&plan.slot) {
+                return self.wait(plan, state, standing);
+            }
+            self.take_turn(&plan.slot);
+        }
         let op = Op::Restart { container: container.id.clone() };
         let start = self.push(plan.resource(), op, cause, after);
         SlotState { running: false, ready: false, start: Some(start), ..state }
@@ -189,10 +204,14 @@ impl<'a> Planner<'a> {
         plan: &SlotPlan<'_>,
         container: &Container,
     ) -> Result<Vec<StepId>, Standing> {
+        if let Some(standing) = self.recovery_refused(&plan.slot) {
+            return Err(standing);
+        }
         if has_run(container) && self.engine_restarts(plan, container) {
             return Err(Standing::WaitingOn("engine restart".into()));
         }
-        self.start_blocked(plan, Some(container))
+        let after = self.start_blocked(plan, Some(container))?;
+        self.braked(&plan.slot).map_or(Ok(after), Err)
     }
 
     fn start(
@@ -203,11 +222,20 @@ impl<'a> Planner<'a> {
         state: SlotState,
     ) -> SlotState {
         let cause = if has_run(container) {
-            let failures = self.memory.backoff.get(&plan.slot).map_or(0, |b| b.failures);
-            Cause::Exited { code: container.exit_code.unwrap_or_default(), failures }
+            let code = container.exit_code.unwrap_or_default();
+            match self.memory.incidents.allowance(&plan.slot) {
+                Allowance::Attempt { number, budget } => {
+                    Cause::Exited { code, failures: number - 1, of: budget }
+                }
+                _ => {
+                    let failures = self.memory.backoff.get(&plan.slot).map_or(0, |b| b.failures);
+                    Cause::Exited { code, failures, of: 0 }
+                }
+            }
         } else {
             Cause::NeverStarted
         };
+        self.take_turn(&plan.slot);
         let op = Op::Start { container: Target::Existing(container.id.clone()) };
         let start = self.push(plan.resource(), op, cause, before);
         SlotState { start: Some(start), ..state }

@@ -333,7 +333,8 @@ impl<'a> Planner<'a> {
         mut state: SlotState,
         standing: Standing,
     ) -> SlotState {
-        if !state.running && state.report.status != SlotStatus::Paused {
+        let given_up = matches!(standing, Standing::Exhausted { .. });
+        if !state.running && state.report.status != SlotStatus::Paused && !given_up {
             state.report.status = SlotStatus::Waiting;
         }
         state.pending = matches!(standing, Standing::WaitingOn(_));

@@ -253,6 +253,8 @@ pub enum Cause {
         code: i64,
         /// Starts that failed before, in a row.
         failures: u32,
+        /// Attempts that may fail; 0 where nobody counts.
+        of: u32,
     },
     /// The engine calls it dead.
     Dead,
@@ -350,9 +352,12 @@ impl fmt::Display for Cause {
             Self::Missing => f.write_str("missing"),
             Self::DeletedElsewhere => f.write_str("deleted by someone else"),
             Self::NeverStarted => f.write_str("never started"),
-            Self::Exited { code, failures: 0 } => write!(f, "exited {code}"),
-            Self::Exited { code, failures } => {
+            Self::Exited { code, failures: 0, of: 0 } => write!(f, "exited {code}"),
+            Self::Exited { code, failures, of: 0 } => {
                 write!(f, "exited {code}, attempt {}", failures + 1)
+            }
+            Self::Exited { code, failures, of } => {
+                write!(f, "exited {code}, attempt {} of {of}", failures + 1)
             }
             Self::Dead => f.write_str("dead"),
             Self::Paused => f.write_str("paused"),

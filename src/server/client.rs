@@ -16,7 +16,7 @@ use tokio::net::UnixStream;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::PROTOCOL;
-use super::command::{Progress, Version, Wanted};
+use super::command::{IncidentWord, Progress, Version, Wanted};
 use super::problem::Problem;
 
 const BODY_LIMIT: usize = 16 * 1024 * 1024;
@@ -169,6 +169,18 @@ impl Client {
     /// See [`ClientError`].
     pub async fn reconcile(&self, stack: &str) -> Result<ProgressStream, ClientError> {
         self.command(&format!("/api/v1/stacks/{}/reconcile", segment(stack)), &()).await
+    }
+
+    /// Says a person's word about an incident.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; [`ClientError::Refused`] where none of this ID is open.
+    pub async fn incident(
+        &self,
+        id: &str,
+        word: &IncidentWord,
+    ) -> Result<ProgressStream, ClientError> {
+        self.command(&format!("/api/v1/incidents/{}", segment(id)), word).await
     }
 
     async fn command(

@@ -1,10 +1,13 @@
 //! What the command line may ask of the daemon, and what it hears back.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::api::plan::PlanAnswer;
 use crate::desired::digest::Digests;
+use crate::recovery::Word;
 
 /// Answer to the handshake.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +55,15 @@ pub enum Command {
         /// What of it.
         wanted: Wanted,
     },
+    /// A person's word about an incident.
+    Incident {
+        /// The stack.
+        stack: String,
+        /// The incident's ID.
+        id: String,
+        /// What is wanted.
+        word: IncidentWord,
+    },
     /// Look again now.
     Reconcile {
         /// The stack.
@@ -71,6 +83,36 @@ pub enum Command {
         /// What of it.
         wanted: Wanted,
     },
+}
+
+/// Body of `POST /api/v1/incidents/{id}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum IncidentWord {
+    /// Notify nobody, for so many seconds or until the end.
+    #[serde(rename_all = "camelCase")]
+    Ack {
+        /// Seconds; absent is until the end.
+        for_seconds: Option<u64>,
+    },
+    /// Try again, with one fresh budget.
+    Retry,
+    /// Call it over.
+    Resolve,
+}
+
+impl From<IncidentWord> for Word {
+    fn from(word: IncidentWord) -> Self {
+        match word {
+            IncidentWord::Ack { for_seconds } => {
+                // A year is as good as for ever, and no sum overflows.
+                let most = 366 * 24 * 3600;
+                Self::Ack(for_seconds.map(|seconds| Duration::from_secs(seconds.min(most))))
+            }
+            IncidentWord::Retry => Self::Retry,
+            IncidentWord::Resolve => Self::Resolve,
+        }
+    }
 }
 
 /// A command with its caller. A caller who leaves stops nothing.
@@ -169,6 +211,8 @@ pub enum Progress {
 
 /// Reasons of [`Progress::Failed`] that callers act upon.
 pub mod reason {
+    /// No incident of this ID is open.
+    pub const NO_INCIDENT: &str = "NoIncident";
     /// The daemon keeps no such stack any more.
     pub const NOT_FOUND: &str = "NotFound";
     /// The project has no such service.

@@ -25,7 +25,9 @@ use crate::metrics::Metrics;
 use crate::store;
 
 pub use client::{Client, ClientError};
-pub use command::{Command, Progress, Reporter, Request, StepState, Version, Wanted, reason};
+pub use command::{
+    Command, IncidentWord, Progress, Reporter, Request, StepState, Version, Wanted, reason,
+};
 pub use control::ControlSocket;
 pub use listen::{ServerError, serve_http, serve_metrics};
 pub use problem::Problem;

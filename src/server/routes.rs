@@ -15,7 +15,7 @@ use futures_util::stream;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use super::command::{Command, Progress, Reporter, Request, Version, Wanted};
+use super::command::{Command, IncidentWord, Progress, Reporter, Request, Version, Wanted};
 use super::problem::Problem;
 use super::{PROTOCOL, Shared};
 use crate::api::status::{EventView, List, Status};
@@ -50,6 +50,7 @@ pub(super) fn control(shared: Shared) -> Router {
         .route("/api/v1/stacks/{name}/reconcile", post(reconcile))
         .route("/api/v1/stacks/{name}/pause", post(pause))
         .route("/api/v1/stacks/{name}/resume", post(resume))
+        .route("/api/v1/incidents/{id}", post(incident))
         .with_state(shared);
     finish(routes)
 }
@@ -72,6 +73,7 @@ fn read_routes() -> Router<Shared> {
         .route("/api/v1/services", get(services))
         .route("/api/v1/networks", get(networks))
         .route("/api/v1/volumes", get(volumes))
+        .route("/api/v1/incidents", get(incidents))
         .route("/api/v1/plan", get(plan))
         .route("/api/v1/events", get(events))
 }
@@ -221,6 +223,45 @@ async fn volumes(
     query: Asked<ListQuery>,
 ) -> Result<Response, Problem> {
     list(&shared, query, |s| &s.volumes, |i, q| of(q.project.as_ref(), &i.project)).await
+}
+
+async fn incidents(
+    State(shared): State<Shared>,
+    query: Asked<ListQuery>,
+) -> Result<Response, Problem> {
+    list(&shared, query, |s| &s.incidents, |i, q| of(q.project.as_ref(), &i.project)).await
+}
+
+async fn incident(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Problem> {
+    let body = body.map_err(|e| Problem::new(e.status(), e.body_text()))?;
+    let word: IncidentWord = serde_json::from_slice(&body).map_err(|e| {
+        let detail = format!("the body doesn't say what is wanted: {e}");
+        Problem::new(StatusCode::BAD_REQUEST, detail)
+    })?;
+    let status = Arc::clone(&shared.status.borrow());
+    let known = status.incidents.iter().find(|i| i.id == id && i.ended_at.is_none());
+    let known = known.ok_or_else(|| no_incident(&status))?;
+    let stack = status.stacks.iter().find(|stack| stack.project == known.project);
+    let stack = stack.ok_or_else(|| no_stack(&status))?;
+    let id = known.id.clone();
+    send(&shared, caller, &stack.name, |stack| Command::Incident { stack, id, word })
+}
+
+/// Names what there is, and doesn't echo what was asked for.
+fn no_incident(status: &Status) -> Problem {
+    let open = status.incidents.iter().filter(|i| i.ended_at.is_none());
+    let ids: Vec<String> =
+        open.map(|i| format!("{} ({} {}/{})", i.id, i.project, i.service, i.slot)).collect();
+    let detail = match ids.as_slice() {
+        [] => "no open incident of this ID: none is open".into(),
+        ids => format!("no open incident of this ID; open are: {}", ids.join(", ")),
+    };
+    Problem::new(StatusCode::NOT_FOUND, detail)
 }
 
 async fn plan(State(shared): State<Shared>, query: Asked<ListQuery>) -> Result<Response, Problem> {

@@ -117,19 +117,7 @@ impl Handle {
         let result = self
             .serve(move |journal| {
                 let result = work(journal);
-                let (kept, now) = (journal.is_attached(), journal.clock.now().wall);
-                if let Some(event) = note(&health, |h| h.written(&result, kept, now)) {
-                    let told = journal.record_event(&event);
-                    note(&health, |h| match told {
-                        Ok(_) => {
-                            h.recovered();
-                            tracing::info!("the journal: {}", event.message);
-                            None
-                        }
-                        // A small write may find room where the next one doesn't.
-                        Err(error) => h.written::<()>(&Err(error), kept, now),
-                    });
-                }
+                watched(journal, &health, &result);
                 result
             })
             .await;
@@ -184,6 +172,31 @@ impl Handle {
             h.failed(error.reason(), error.to_string(), Some(now));
             None
         });
+    }
+
+    /// Hands in work whose end nobody waits for. Whatever is handed in later comes after it.
+    ///
+    /// # Errors
+    /// [`StoreError::Timeout`] while the journal doesn't keep up, [`StoreError::Closed`].
+    pub fn post(
+        &self,
+        work: impl FnOnce(&mut Journal) -> Result<(), JournalError> + Send + 'static,
+        failed: impl FnOnce(JournalError) + Send + 'static,
+    ) -> Result<(), StoreError> {
+        let health = Arc::clone(&self.health);
+        let call: Call = Box::new(move |journal| {
+            let result = work(journal);
+            watched(journal, &health, &result);
+            let Err(error) = result else { return };
+            if let JournalError::Corrupt { reason } = &error {
+                start_anew(journal, &health, reason.clone());
+            }
+            failed(error);
+        });
+        self.calls.try_send(call).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => StoreError::Timeout,
+            mpsc::error::TrySendError::Closed(_) => StoreError::Closed,
+        })
     }
 
     /// See [`Journal::begin`].
@@ -309,6 +322,26 @@ fn note(
         before != (health.failing.clone(), health.rebuilt.clone())
     });
     event
+}
+
+/// Keeps in mind how a write went.
+fn watched<T>(
+    journal: &mut Journal,
+    health: &watch::Sender<Health>,
+    result: &Result<T, JournalError>,
+) {
+    let (kept, now) = (journal.is_attached(), journal.clock.now().wall);
+    let Some(event) = note(health, |h| h.written(result, kept, now)) else { return };
+    let told = journal.record_event(&event);
+    note(health, |h| match told {
+        Ok(_) => {
+            h.recovered();
+            tracing::info!("the journal: {}", event.message);
+            None
+        }
+        // A small write may find room where the next one doesn't.
+        Err(error) => h.written::<()>(&Err(error), kept, now),
+    });
 }
 
 fn start_anew(journal: &mut Journal, health: &watch::Sender<Health>, reason: String) {

@@ -291,6 +291,7 @@ impl Journal {
         let mut recalled = Recalled { unfinished: self.unfinished(engine)?, ..Recalled::default() };
         recalled.unfinished.retain(|u| u.intent.project == project);
         recalled.made = self.made(engine, project)?;
+        recalled.recoveries = self.recoveries(engine, project)?;
         recalled.applied = self.applied(engine, project)?;
         recalled.lost = self.lost_volumes(engine, project)?;
         if let Err(error) = self.clear_bodies() {
@@ -401,14 +402,15 @@ impl Journal {
         Ok(())
     }
 
-    /// Forgets backoff, jobs, hashes, updates, holds and generation of a project that was deleted. Intents and events
+    /// Forgets backoff, jobs, hashes, updates, holds, incidents and generation of a project that was
+    /// deleted. Intents and events
     /// stay until they age out.
     ///
     /// # Errors
     /// Nothing was forgotten.
     pub fn forget_project(&mut self, engine: &str, project: &str) -> Result<(), JournalError> {
         let tx = self.db.transaction()?;
-        for table in [
+        let tables = [
             "backoff",
             "jobs",
             "generations",
@@ -417,7 +419,8 @@ impl Journal {
             "updates",
             "pins",
             "holds",
-        ] {
+        ];
+        for table in tables.into_iter().chain(super::incidents::OF_A_PROJECT) {
             let sql = format!("DELETE FROM {table} WHERE engine = ?1 AND project = ?2");
             tx.execute(&sql, params![engine, project])?;
         }

@@ -9,6 +9,7 @@ mod file;
 mod handle;
 mod health;
 pub mod holds;
+mod incidents;
 pub mod journal;
 mod kept;
 mod remember;

@@ -13,11 +13,12 @@ use super::updates::{write_pin, write_update};
 use crate::clock::Timestamp;
 
 impl Journal {
-    /// Writes down all that is known of a project, in one step: what is there already stays, pauses
-    /// and losses that are over go. Generation and open intents aren't part of it.
+    /// Writes down all that is known of a project: what is there already stays, pauses, losses,
+    /// updates and holds that are over go. Generation, open intents and the times of earlier deaths
+    /// aren't part of it.
     ///
     /// # Errors
-    /// Nothing was written.
+    /// Nothing, or not all, was written; writing it again does no harm.
     pub fn remember(
         &mut self,
         engine: &str,
@@ -91,7 +92,14 @@ impl Journal {
             )?
             .execute(params![tx.last_insert_rowid(), now, id])?;
         }
-        Ok(tx.commit()?)
+        tx.commit()?;
+        for incident in &known.recoveries.incidents {
+            self.save_incident(engine, incident)?;
+        }
+        for (slot, generation) in &known.recoveries.proven {
+            self.note_proven(engine, slot, generation)?;
+        }
+        Ok(())
     }
 
     /// Keeps the loss of a volume; `None` once a person knows.

@@ -165,6 +165,8 @@ pub struct Recalled {
     pub made: BTreeSet<String>,
     /// Volumes that were removed with their data, and whose loss nobody has taken note of yet.
     pub lost: BTreeMap<String, LostVolume>,
+    /// Its incidents, and what they rest on.
+    pub recoveries: crate::recovery::Recalled,
 }
 
 /// Kubernetes' two types of event.

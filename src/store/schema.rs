@@ -7,7 +7,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::journal::JournalError;
 
 /// Version of the tables, kept in SQLite's `user_version`.
-pub(super) const SCHEMA_VERSION: i64 = 5;
+pub(super) const SCHEMA_VERSION: i64 = 6;
 
 /// `homs`, kept in SQLite's `application_id`, so that `file` and we know whose file it is.
 pub(super) const APPLICATION_ID: i64 = 0x686f_6d73;
@@ -100,7 +100,7 @@ const TABLES: &str = "
 ";
 
 /// What a journal of version 1 lacks, then one of version 2, and so on.
-const UPGRADES: [&str; 4] = [APPLIED, LOST_VOLUMES, UPDATES, HOLDS];
+const UPGRADES: [&str; 5] = [APPLIED, LOST_VOLUMES, UPDATES, HOLDS, super::incidents::TABLES];
 
 const APPLIED: &str = "
     CREATE TABLE applied (

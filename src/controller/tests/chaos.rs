@@ -175,6 +175,9 @@ async fn run(number: u64, steps: usize) {
     // The stream may have kept the last event back until another follows.
     sleep(secs(60)).await;
     scene.tap.release(BTreeSet::new(), end).await.expect("it listens");
+    // Whoever fell by itself too often waits for a person.
+    sleep(secs(120)).await;
+    scene.retry_all().await;
     // The longest pauses: a stop's deadline, then a backoff at its ceiling, twice; 60 s for what
     // another tool may still be at.
     scene.settle(secs(900)).await;

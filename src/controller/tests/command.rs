@@ -154,15 +154,8 @@ async fn a_persons_word_ends_the_pauses_of_the_named_services_only() {
     let office = Office::new(Scene::on(sim, goal(1, yaml)));
     sleep(secs(1800)).await;
     let starts = |name: &str| office.scene.count("/start", name);
-    // Both wait for minutes; nothing may happen by itself in the next second.
-    let waits = |service: &str| {
-        let text = office.scene.view().report.to_string();
-        let line = text.lines().find(|l| l.contains(service)).unwrap_or_default().to_owned();
-        let (_, rest) = line.split_once("next in ")?;
-        rest.split(' ').next()?.parse::<f64>().ok()
-    };
-    while [waits("bad"), waits("worse")].iter().any(|left| left.is_none_or(|left| left < 10.0)) {
-        sleep(secs(1)).await;
+    for service in ["bad", "worse"] {
+        office.scene.says(&format!("service {service}/1"), "exhausted(2 of 2 attempts)");
     }
     let before = (starts("p-bad-1"), starts("p-worse-1"));
     let _lines = office.apply(&["bad"]).await;
@@ -309,16 +302,13 @@ services:
     let id = office.scene.sim.id("p-task-1").expect("it is there");
     by_hand(&office.scene.sim, Write::RemoveContainer { id, force: true }).await;
     sleep(secs(2)).await;
-    while !office.scene.view().report.to_string().contains("backoff") {
-        sleep(ms(100)).await;
-    }
     office.scene.sim.forget_writes();
     let answer = office.plan(&[]).await;
     assert!(office.scene.sim.writes().is_empty());
-    assert!(answer.text.contains("service bad/1: backoff("), "{}", answer.text);
-    assert!(answer.text.contains("p: nothing to do, 1 waiting; 2 of 3 ready"), "{}", answer.text);
-    // What is tried again later is still to be done.
-    assert!(answer.document.changes && answer.document.steps.is_empty());
+    assert!(answer.text.contains("service bad/1: exhausted(3 of 3 attempts)"), "{}", answer.text);
+    assert!(answer.text.contains("p: nothing to do, 1 exhausted; 2 of 3 ready"), "{}", answer.text);
+    // Nothing more is done before a person says so.
+    assert!(!answer.document.changes && answer.document.steps.is_empty());
     let of_web = office.plan(&["web"]).await;
     assert_eq!(of_web.text, "p: nothing to do; 2 of 2 ready\n");
     let names: Vec<&str> = of_web.document.services.iter().map(|s| s.service.as_str()).collect();

@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::sleep;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -28,7 +28,7 @@ use super::meter::{Meter, Uncounted};
 use super::observer::{Handle, Link, Observer, RESYNC};
 use super::own::Own;
 use super::publish::{self, SourceView, StackSight};
-use super::worker::{Goal, Parts, Tap, View, Worker};
+use super::worker::{Goal, Parts, Tap, View, Wish, Worker};
 use crate::api::status::Status;
 use crate::clock::Clock;
 use crate::compose::{self, LoadOptions};
@@ -38,6 +38,7 @@ use crate::engine::{ContainerId, DynEngine, Engine, Write};
 use crate::execute::lease::Permit;
 use crate::observed::{Container, Slot};
 use crate::plan::{Memory, Scope, SlotStatus};
+use crate::recovery::Word;
 
 use announced::{Announced, Upright};
 
@@ -301,6 +302,16 @@ impl Scene {
         let row = status.services.iter().find(|s| format!("{}/{}", s.service, s.slot) == slot);
         let message = &row.expect("a row").message;
         assert!(message.contains(words), "beside {object} stands `{message}`:\n{}", self.show());
+    }
+
+    /// A person has every open incident tried again.
+    async fn retry_all(&self) {
+        for incident in self.view().incidents.iter().filter(|incident| incident.is_open()) {
+            let (answer, known) = oneshot::channel();
+            let wish = Wish::Incident(incident.id.clone(), Word::Retry, "bob".into(), answer);
+            self.tap.wishes.send(wish).await.expect("it listens");
+            assert!(known.await.expect("it answers"), "{} is open", incident.id);
+        }
     }
 
     fn status(&self, service: &str) -> SlotStatus {

@@ -8,6 +8,7 @@ use crate::compose::types::Project;
 use crate::controller::observer::Snapshot;
 use crate::controller::updates;
 use crate::desired::scope::concerns;
+use crate::observed::Slot;
 use crate::plan::{Resource, Scope};
 
 /// The services that a person means by a scope.
@@ -46,6 +47,14 @@ impl Worker {
             }
             !known
         });
+        let now = self.parts.clock.now();
+        let open: Vec<Slot> = self.memory.incidents.open().map(|i| i.slot.clone()).collect();
+        for slot in open {
+            if concerns(project, scope, &Resource::Slot(slot.clone())) {
+                let changes = self.memory.incidents.retry(&slot, "apply");
+                self.tell(&changes, now);
+            }
+        }
         self.memory
             .pulled
             .retain(|image| !concerns(project, scope, &Resource::Image(image.clone())));

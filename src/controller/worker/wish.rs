@@ -9,11 +9,14 @@ use super::afresh::asked;
 use super::{Link, Tap, View, Worker, ledger, updates};
 use crate::plan::hold::HoldEnd;
 use crate::plan::{Scope, Standing, plan};
+use crate::recovery::{IncidentId, Word};
 
 /// What a person wants.
 pub enum Wish {
     /// What waits for a later attempt is tried at once.
     Afresh(Scope),
+    /// A person's word about an incident, and who it is. The answer: whether it is open.
+    Incident(IncidentId, Word, String, oneshot::Sender<bool>),
     /// How these services stand now, by the newest facts and all that the loop remembers.
     Look(Scope, oneshot::Sender<View>),
     /// These services, or the whole stack, are to be left alone. Answered, with what changed, once
@@ -64,6 +67,12 @@ impl Worker {
                 let _ = answer.send(self.release_holds(&services, &end).await);
                 true
             }
+            Wish::Incident(id, word, by, answer) => {
+                let known = self.obey(&id, &word, &by);
+                // Whoever asked may have left.
+                let _ = answer.send(known);
+                known
+            }
             Wish::Look(scope, answer) => {
                 // Whoever asked may have left.
                 let _ = answer.send(self.look(&scope));
@@ -107,6 +116,8 @@ impl Worker {
             observed: Arc::new(observed),
             plan: Arc::new(plan),
             unproven: ledger::unproven(&self.memory, &report),
+            incidents: Arc::new(self.memory.incidents.all()),
+            brake: self.memory.incidents.brake(),
             report: Arc::new(report),
             busy,
             holds: memory.holds,
