@@ -13,3 +13,4 @@ mod probes;
 mod secrets;
 mod serving;
 mod tls;
+mod updates;
