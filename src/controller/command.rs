@@ -352,7 +352,7 @@ fn same(ours: &Digests, theirs: &Digests) -> Result<(), Refusal> {
 
 /// How the scope stands by facts that are true.
 async fn look(tap: &Tap, scope: &Scope) -> Result<View, Refusal> {
-    let view = tap.look(scope).await.ok_or_else(over)?;
+    let view = tap.foresee(scope).await.ok_or_else(over)?;
     match &view.link {
         Link::Stale(fault) => Err(refusal(fault.reason(), fault.to_string())),
         Link::Live | Link::Connecting => Ok(view),

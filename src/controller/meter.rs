@@ -22,6 +22,8 @@ pub trait Meter: Send + Sync + 'static {
     fn action(&self, _action: &'static str, _result: &'static str) {}
     /// A step was planned for a drift of this kind.
     fn drift(&self, _kind: &'static str) {}
+    /// An update ended: `succeeded`, `rolled_back` or `needs_person`.
+    fn updated(&self, _result: &'static str) {}
     /// How every slot of a project stands.
     fn services(&self, _project: &str, _report: &Report, _now: Timestamp) {}
     /// These services are gone from the project.

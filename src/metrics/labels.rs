@@ -52,6 +52,18 @@ label! {
 }
 
 label! {
+    /// How an update of a service's container ended.
+    UpdateResult {
+        /// The new container is ready.
+        Succeeded = "succeeded",
+        /// The old container serves again.
+        RolledBack = "rolled_back",
+        /// Neither runs until a person has decided.
+        NeedsPerson = "needs_person",
+    }
+}
+
+label! {
     /// A write to the engine.
     Action {
         /// `POST /containers/create`.

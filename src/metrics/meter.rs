@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::Metrics;
-use super::labels::{Action, AttemptOutcome, Controller, Drift, Label, ReconcileResult};
+use super::labels::{Action, AttemptOutcome, Controller, Drift, Label, ReconcileResult, UpdateResult};
 use crate::clock::Timestamp;
 use crate::controller::meter::Meter;
 use crate::plan::{Report, SlotStatus};
@@ -40,6 +40,12 @@ impl Meter for Metrics {
     fn drift(&self, kind: &'static str) {
         if let Some(kind) = Drift::of(kind) {
             self.drifted(kind);
+        }
+    }
+
+    fn updated(&self, result: &'static str) {
+        if let Some(result) = UpdateResult::of(result) {
+            Self::updated(self, result);
         }
     }
 

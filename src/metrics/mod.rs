@@ -20,7 +20,7 @@ use prometheus::{
 
 pub use labels::{
     Action, AttemptOutcome, CallResult, Controller, Drift, EngineCall, FaultReason, Label,
-    ProbeAnswer, ReconcileResult,
+    ProbeAnswer, ReconcileResult, UpdateResult,
 };
 pub use status::ServiceStatus;
 
@@ -49,6 +49,7 @@ pub struct Metrics {
     queue_depth: IntGauge,
     actions: IntCounterVec,
     drift: IntCounterVec,
+    updates: IntCounterVec,
     reaction: Histogram,
     services: status::StateSet,
     restarts: IntCounterVec,
@@ -110,6 +111,11 @@ impl Metrics {
                 "homeostat_drift_detected_total",
                 "Differences between files and engine, by kind.",
                 &["kind"],
+            )?,
+            updates: r.counters(
+                "homeostat_updates_total",
+                "Updates of services' containers, by how they ended.",
+                &["result"],
             )?,
             reaction: r.seconds(
                 "homeostat_reaction_seconds",
@@ -228,6 +234,7 @@ impl Metrics {
         zero(&self.actions, Action::ALL, <Completion as Label>::ALL);
         zero(&self.calls, EngineCall::ALL, CallResult::ALL);
         zero_one(&self.drift, Drift::ALL);
+        zero_one(&self.updates, UpdateResult::ALL);
         zero_one(&self.faults, FaultReason::ALL);
         zero_one(&self.probes, ProbeAnswer::ALL);
         zero_one(&self.attempts, AttemptOutcome::ALL);
@@ -274,6 +281,11 @@ impl Metrics {
     /// A difference was found that wasn't there at the last look.
     pub fn drifted(&self, kind: Drift) {
         self.drift.with_label_values(&[kind.word()]).inc();
+    }
+
+    /// An update ended.
+    pub fn updated(&self, result: UpdateResult) {
+        self.updates.with_label_values(&[result.word()]).inc();
     }
 
     /// Time from an event's arrival to the first write that answers it.

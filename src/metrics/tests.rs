@@ -34,6 +34,7 @@ fn every_promised_series_is_there_at_zero_from_the_start() {
         "homeostat_workqueue_depth",
         "homeostat_actions_total{action=\"start_container\",result=\"failed\"}",
         "homeostat_drift_detected_total{kind=\"missing\"}",
+        "homeostat_updates_total{result=\"rolled_back\"}",
         "homeostat_event_stream_connected",
         "homeostat_event_gaps_total",
         "homeostat_last_resync_timestamp_seconds",

@@ -321,18 +321,21 @@ impl Cause {
             Self::Unhealthy(_) => "unhealthy",
             Self::Leftover
             | Self::Twin
-            | Self::Superseded
             | Self::ScaledDown
             | Self::Orphan
             | Self::NameInTheWay
             | Self::TakenDown => "surplus",
-            Self::Replacement | Self::Kept | Self::NewContainer => "follow_up",
-            Self::RolledBack(_) | Self::UpdateFailed => "update_failed",
+            Self::Replacement
+            | Self::Kept
+            | Self::Superseded
+            | Self::RolledBack(_)
+            | Self::UpdateFailed
+            | Self::NewContainer => "follow_up",
         }
     }
 
     /// Every kind word, for metrics that start at zero.
-    pub const KINDS: [&'static str; 10] = [
+    pub const KINDS: [&'static str; 9] = [
         "missing",
         "down",
         "config",
@@ -342,7 +345,6 @@ impl Cause {
         "unhealthy",
         "surplus",
         "follow_up",
-        "update_failed",
     ];
 }
 

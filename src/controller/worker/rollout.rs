@@ -17,10 +17,14 @@ impl Worker {
                 End::Succeeded => {
                     let message = "the new container is ready; the old one goes";
                     recorder.tell(false, "Updated", &object, message);
+                    self.parts.metrics.updated("succeeded");
                 }
                 End::Failed(pin) => {
-                    let reason =
-                        if pin.person.is_some() { "UpdateNeedsPerson" } else { "UpdateRolledBack" };
+                    let (reason, result) = match pin.person {
+                        Some(_) => ("UpdateNeedsPerson", "needs_person"),
+                        None => ("UpdateRolledBack", "rolled_back"),
+                    };
+                    self.parts.metrics.updated(result);
                     let sentence = pin.sentence();
                     tracing::warn!("{object}: {sentence}");
                     recorder.tell(true, reason, &object, &sentence);

@@ -24,6 +24,8 @@ pub enum Wish {
     Pause(BTreeSet<String>, String, oneshot::Sender<Vec<String>>),
     /// The holds on these services, or all, are over.
     Release(BTreeSet<String>, HoldEnd, oneshot::Sender<Vec<String>>),
+    /// The same, as a person's `apply` would find it: what failed before is to be tried again.
+    Foresee(Scope, oneshot::Sender<View>),
 }
 
 impl Tap {
@@ -47,6 +49,13 @@ impl Tap {
     pub async fn look(&self, scope: &Scope) -> Option<View> {
         let (answer, view) = oneshot::channel();
         self.wishes.send(Wish::Look(scope.clone(), answer)).await.ok()?;
+        view.await.ok()
+    }
+
+    /// The same, as a person's `apply` would find it.
+    pub async fn foresee(&self, scope: &Scope) -> Option<View> {
+        let (answer, view) = oneshot::channel();
+        self.wishes.send(Wish::Foresee(scope.clone(), answer)).await.ok()?;
         view.await.ok()
     }
 }
@@ -75,14 +84,18 @@ impl Worker {
             }
             Wish::Look(scope, answer) => {
                 // Whoever asked may have left.
-                let _ = answer.send(self.look(&scope));
+                let _ = answer.send(self.look(&scope, false));
+                false
+            }
+            Wish::Foresee(scope, answer) => {
+                let _ = answer.send(self.look(&scope, true));
                 false
             }
         }
     }
 
     /// Plans for a scope and does nothing.
-    fn look(&mut self, scope: &Scope) -> View {
+    fn look(&mut self, scope: &Scope, again: bool) -> View {
         let snapshot = self.parts.observer.snapshots.borrow().clone();
         let goal = self.parts.goal.borrow().clone();
         let (Link::Live, Some(goal)) = (&snapshot.link, goal) else {
@@ -100,7 +113,9 @@ impl Worker {
         // As an `apply` would find it.
         let mut memory = self.memory.clone();
         let services = asked(&goal.desired.project, scope);
-        updates::ask_again(&mut memory, &services);
+        if again {
+            updates::ask_again(&mut memory, &services);
+        }
         memory.insisted.add(services);
         let (plan, report) = plan(&goal.desired, &observed, &memory, scope, now);
         let busy = match scope.services.is_empty() {

@@ -17,3 +17,4 @@ mod secrets;
 mod serving;
 mod tiers;
 mod tls;
+mod updates;
