@@ -78,7 +78,9 @@ pub fn judge(view: &View, scope: &Scope) -> Verdict {
     let mut hopeless = false;
     for entry in entries(report, scope) {
         match &entry.standing {
-            Standing::Blocked(_) | Standing::Refused { .. } => hopeless = true,
+            Standing::Blocked(_) | Standing::Refused { .. } | Standing::Full { .. } => {
+                hopeless = true;
+            }
             Standing::Backoff { failures, last, .. } => {
                 if last.is_empty() || *failures < REFUSED_FOR_GOOD {
                     return Verdict::Working;

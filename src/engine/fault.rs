@@ -145,6 +145,20 @@ impl Fault {
         matches!(self, Self::Timeout { .. } | Self::Interrupted { .. } | Self::Garbage { .. })
     }
 
+    /// Whether the engine's disk has no room.
+    pub fn is_disk_full(&self) -> bool {
+        let words = ["no space left on device", "disk quota exceeded"];
+        match self {
+            Self::Server { message, .. }
+            | Self::Rejected { message, .. }
+            | Self::Conflict { message, .. } => {
+                let message = message.to_lowercase();
+                words.iter().any(|w| message.contains(w))
+            }
+            _ => false,
+        }
+    }
+
     /// Whether waiting and trying again may help.
     pub const fn transient(&self) -> bool {
         matches!(

@@ -131,6 +131,8 @@ pub struct Backoff {
     pub ready_since: Option<Mono>,
     /// The call that the engine refuses (403), until it succeeds or fails in another way.
     pub refused: Option<Refusal>,
+    /// The engine had no room for it: nothing is pulled before this is over.
+    pub full: bool,
 }
 
 /// A call that somebody before the engine doesn't let through.
