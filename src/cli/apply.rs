@@ -30,6 +30,7 @@ use crate::controller::verdict;
 use crate::controller::worker::{Goal, Parts, Progress, Tap, Worker};
 use crate::desired::scope::concerns;
 use crate::engine::{DynEngine, Tier};
+use crate::execute::Recorder;
 use crate::plan::memory::Insisted;
 use crate::plan::{Memory, Resource, Standing};
 use crate::shutdown;
@@ -69,15 +70,7 @@ pub async fn run(options: &Resolved, args: &ApplyArgs) -> Result<Exit, CliError>
     // A person asks for it now: pauses after earlier failures are over.
     memory.backoff.clear();
     memory.insisted = Insisted::Everything;
-    let recorder = journalled.recorder();
-    memory.lost.retain(|volume, _| {
-        let known = concerns(&goal.desired.project, &goal.scope, &Resource::Volume(volume.clone()));
-        if known {
-            recorder.lost(volume, None);
-        }
-        !known
-    });
-    drop(recorder);
+    know_losses(&mut memory, &goal, &*journalled.recorder());
     let stop = shutdown::on_signals()?;
     let run = Convergence::start(options, args, &engine, &clock, &goal, memory, &journalled)?;
     let outcome = run.wait(&goal, &clock, args.timeout.get(), &stop).await;
@@ -87,6 +80,18 @@ pub async fn run(options: &Resolved, args: &ApplyArgs) -> Result<Exit, CliError>
     let (project, changes) = (&goal.desired.project.name, count(changed, "change"));
     print(&format!("{project}: ready; {changes}, {:.1}s\n", took.as_secs_f64()))?;
     Ok(Exit::Well)
+}
+
+/// Strikes out the lost volumes that a person's scope is about: whoever applies has seen them.
+fn know_losses(memory: &mut Memory, goal: &Goal, recorder: &dyn Recorder) {
+    memory.lost.retain(|volume, _| {
+        let resource = Resource::Volume(volume.clone());
+        let known = concerns(&goal.desired.project, &goal.scope, &resource);
+        if known {
+            recorder.lost(volume, None);
+        }
+        !known
+    });
 }
 
 /// The daemon's loop, for one stack and until it is settled.

@@ -110,6 +110,9 @@ pub fn learn(
     match result {
         StepResult::Done(reply) => done(memory, desired, step, reply.id.as_deref(), now, jitter),
         StepResult::Failed(error) => {
+            if let Some(id) = unstartable(step, error) {
+                memory.stuck.insert(id.clone());
+            }
             let full = matches!(step.op, Op::Pull { .. }) && is_disk_full(error);
             let why = if full { no_room(&step.resource) } else { reason(error) };
             let backoff = fail(memory, &step.resource, now.mono, jitter, why);
@@ -138,6 +141,16 @@ const fn refused_call(error: &StepError) -> Option<&String> {
     match error {
         StepError::Engine(Fault::Forbidden { call, .. })
         | StepError::Command(CommandError::Engine(Fault::Forbidden { call, .. })) => Some(call),
+        _ => None,
+    }
+}
+
+/// The container that another start wouldn't help.
+fn unstartable<'s>(step: &'s Step, error: &StepError) -> Option<&'s ContainerId> {
+    match (&step.op, error) {
+        (Op::Start { container: Target::Existing(id) }, StepError::Engine(fault)) => {
+            fault.is_leftover_task().then_some(id)
+        }
         _ => None,
     }
 }
@@ -369,6 +382,7 @@ fn own(memory: &mut Memory, observed: &Observed) -> Vec<(Slot, String, Container
         });
         !names.is_empty()
     });
+    memory.stuck.retain(|id| observed.containers.contains_key(id));
     // What a running step made isn't in the picture before its resource is free again.
     if memory.busy.is_empty() {
         memory.owned.retain(|id| observed.containers.contains_key(id));

@@ -39,6 +39,8 @@ pub struct Memory {
     pub touched: BTreeMap<Slot, Timestamp>,
     /// When a service became the one that others softly wait for.
     pub down_since: BTreeMap<String, Mono>,
+    /// Containers that the engine can't start any more, whatever is done.
+    pub stuck: BTreeSet<ContainerId>,
     /// What may be done to the engine.
     pub tier: Tier,
     /// Volumes that were removed with their data, by name, until somebody has taken note.
