@@ -30,6 +30,7 @@ use crate::controller::worker::{Goal, Parts, Progress, Tap, Wish, Worker};
 use crate::controller::{process, verdict};
 use crate::desired::scope::concerns;
 use crate::engine::{DynEngine, Tier};
+use crate::execute::Recorder;
 use crate::plan::hold::HoldEnd;
 use crate::plan::memory::Insisted;
 use crate::plan::{Memory, Resource, Standing};
@@ -70,15 +71,7 @@ pub async fn run(options: &Resolved, args: &ApplyArgs) -> Result<Exit, CliError>
     // A person asks for it now: pauses after earlier failures are over.
     memory.backoff.clear();
     memory.insisted = Insisted::Everything;
-    let recorder = journalled.recorder();
-    memory.lost.retain(|volume, _| {
-        let known = concerns(&goal.desired.project, &goal.scope, &Resource::Volume(volume.clone()));
-        if known {
-            recorder.lost(volume, None);
-        }
-        !known
-    });
-    drop(recorder);
+    know_losses(&mut memory, &goal, &*journalled.recorder());
     let end = HoldEnd::Applied(process::this_user());
     let ended = memory.holds.release(&goal.scope.services, &goal.desired, &end);
     journalled.change_holds(&ended).await?;
@@ -91,6 +84,18 @@ pub async fn run(options: &Resolved, args: &ApplyArgs) -> Result<Exit, CliError>
     let (project, changes) = (&goal.desired.project.name, count(changed, "change"));
     print(&format!("{project}: ready; {changes}, {:.1}s\n", took.as_secs_f64()))?;
     Ok(Exit::Well)
+}
+
+/// Strikes out the lost volumes that a person's scope is about: whoever applies has seen them.
+fn know_losses(memory: &mut Memory, goal: &Goal, recorder: &dyn Recorder) {
+    memory.lost.retain(|volume, _| {
+        let resource = Resource::Volume(volume.clone());
+        let known = concerns(&goal.desired.project, &goal.scope, &resource);
+        if known {
+            recorder.lost(volume, None);
+        }
+        !known
+    });
 }
 
 /// The daemon's loop, for one stack and until it is settled.

@@ -46,7 +46,9 @@ fn summary(project: &str, scope: &Scope, plan: &Plan, report: &Report) -> String
             Standing::WaitingOn(_) | Standing::Backoff { .. } | Standing::InProgress => {
                 waiting += 1;
             }
-            Standing::Blocked(_) | Standing::Refused { .. } => blocked += 1,
+            Standing::Blocked(_) | Standing::Refused { .. } | Standing::Full { .. } => {
+                blocked += 1;
+            }
             Standing::Held(_) => held += 1,
             Standing::Exhausted { .. } => exhausted += 1,
             Standing::Notice(_) => {}
@@ -69,7 +71,10 @@ fn document(project: &str, scope: &Scope, plan: &Plan, report: &Report) -> PlanD
     let outstanding = report.entries.iter().any(|entry| {
         matches!(
             entry.standing,
-            Standing::InProgress | Standing::Backoff { .. } | Standing::Refused { .. }
+            Standing::InProgress
+                | Standing::Backoff { .. }
+                | Standing::Refused { .. }
+                | Standing::Full { .. }
         )
     });
     let steps = plan.steps.iter().map(|step| PlannedStep {
@@ -117,7 +122,7 @@ const fn reason(standing: &Standing) -> &'static str {
     match standing {
         Standing::WaitingOn(_) => "waiting_on",
         Standing::Held(_) => "held",
-        Standing::Blocked(_) | Standing::Refused { .. } => "blocked",
+        Standing::Blocked(_) | Standing::Refused { .. } | Standing::Full { .. } => "blocked",
         Standing::Backoff { .. } => "backoff",
         Standing::Exhausted { .. } => "exhausted",
         Standing::InProgress => "in_progress",

@@ -110,7 +110,16 @@ pub fn learn(
     match result {
         StepResult::Done(reply) => done(memory, desired, step, reply.id.as_deref(), now, jitter),
         StepResult::Failed(error) => {
-            let backoff = fail(memory, &step.resource, now.mono, jitter, reason(error));
+            if let Some(id) = unstartable(step, error) {
+                memory.stuck.insert(id.clone());
+            }
+            let full = matches!(step.op, Op::Pull { .. }) && is_disk_full(error);
+            let why = if full { no_room(&step.resource) } else { reason(error) };
+            let backoff = fail(memory, &step.resource, now.mono, jitter, why);
+            backoff.full = full;
+            if full {
+                backoff.not_before = now.mono.after(recovery::DISK_FULL);
+            }
             backoff.refused = refused_call(error)
                 .map(|call| Refusal { call: call.to_owned(), action: step.op.action() });
             true
@@ -134,6 +143,28 @@ const fn refused_call(error: &StepError) -> Option<&String> {
         | StepError::Command(CommandError::Engine(Fault::Forbidden { call, .. })) => Some(call),
         _ => None,
     }
+}
+
+/// The container that another start wouldn't help.
+fn unstartable<'s>(step: &'s Step, error: &StepError) -> Option<&'s ContainerId> {
+    match (&step.op, error) {
+        (Op::Start { container: Target::Existing(id) }, StepError::Engine(fault)) => {
+            fault.is_leftover_task().then_some(id)
+        }
+        _ => None,
+    }
+}
+
+/// The engine has no room for what it was to fetch.
+fn is_disk_full(error: &StepError) -> bool {
+    matches!(error, StepError::Engine(fault) if fault.is_disk_full())
+}
+
+fn no_room(resource: &Resource) -> String {
+    format!(
+        "the engine's disk has no room for {resource}, and nothing is pulled: make room, for \
+         instance by `docker image prune`, then run `homeostat apply`"
+    )
 }
 
 /// For people: the engine's words about a failed start say most.
@@ -361,6 +392,7 @@ fn own(memory: &mut Memory, observed: &Observed) -> Vec<(Slot, String, Container
         });
         !names.is_empty()
     });
+    memory.stuck.retain(|id| observed.containers.contains_key(id));
     // What a running step made isn't in the picture before its resource is free again.
     if memory.busy.is_empty() {
         memory.owned.retain(|id| observed.containers.contains_key(id));

@@ -150,6 +150,12 @@ fn stack(sight: &StackSight, old: Option<&StackStatus>, now: Timestamp) -> Stack
         ("EngineRefuses", fault::refused(refused.iter().copied()))
     };
     set("PermissionMissing", holds_true(!refused.is_empty()), reason, message);
+    let full = report.entries.iter().find_map(|entry| match &entry.standing {
+        Standing::Full { why, .. } => Some(why.clone()),
+        _ => None,
+    });
+    let reason = if full.is_some() { "NoRoomForImages" } else { "EnoughRoom" };
+    set("DiskFull", holds_true(full.is_some()), reason, full.unwrap_or_default());
     let lost = &report.lost;
     let reason = if lost.is_empty() { "NothingLost" } else { "VolumeRemoved" };
     set("DataLost", holds_true(!lost.is_empty()), reason, lost.join("; "));

@@ -90,7 +90,9 @@ pub fn judge(view: &View, scope: &Scope) -> Verdict {
     let mut given_up: Vec<&Resource> = Vec::new();
     for entry in entries(report, scope) {
         match &entry.standing {
-            Standing::Blocked(_) | Standing::Refused { .. } => hopeless = true,
+            Standing::Blocked(_) | Standing::Refused { .. } | Standing::Full { .. } => {
+                hopeless = true;
+            }
             Standing::Exhausted { .. } => {
                 hopeless = true;
                 given_up.push(&entry.resource);

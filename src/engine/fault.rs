@@ -145,6 +145,32 @@ impl Fault {
         matches!(self, Self::Timeout { .. } | Self::Interrupted { .. } | Self::Garbage { .. })
     }
 
+    /// Whether the engine can't start a container because its runtime still has a task of that
+    /// container from before: seen on 20.10 after a start during the engine's own shutdown. It says
+    /// so at every start, for ever.
+    pub fn is_leftover_task(&self) -> bool {
+        match self {
+            Self::Server { message, .. } => {
+                message.starts_with("task ") && message.trim_end().ends_with(": already exists")
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the engine's disk has no room.
+    pub fn is_disk_full(&self) -> bool {
+        let words = ["no space left on device", "disk quota exceeded"];
+        match self {
+            Self::Server { message, .. }
+            | Self::Rejected { message, .. }
+            | Self::Conflict { message, .. } => {
+                let message = message.to_lowercase();
+                words.iter().any(|w| message.contains(w))
+            }
+            _ => false,
+        }
+    }
+
     /// Whether waiting and trying again may help.
     pub const fn transient(&self) -> bool {
         matches!(

@@ -20,7 +20,7 @@ use super::step::{Op, Plan, Resource, Step, StepId, Target};
 use super::{Memory, NetworkRef};
 use crate::clock::Now;
 use crate::desired::Desired;
-use crate::engine::ContainerId;
+use crate::engine::{ContainerId, Tier};
 use crate::observed::{Container, Observed, Slot};
 
 /// Why a plan may not run. Each names the step; it is a defect of the planner, so the mend is to
@@ -57,6 +57,9 @@ pub enum Violation {
     /// It stops, restarts, removes or detaches the container that homeostat runs in.
     #[error("step {0} touches homeostat's own container")]
     Own(StepId),
+    /// Its operation is above the tier in which steps are carried out.
+    #[error("step {0} does `{1}`, which the tier {2} doesn't allow")]
+    AboveTier(StepId, &'static str, Tier),
     /// It touches a service that a person holds.
     #[error("step {0} touches {1}, which is held")]
     Held(StepId, String),
@@ -111,6 +114,7 @@ pub fn check(
         }
     }
     check.shape();
+    check.tier();
     // The other rules walk the edges and may rely on them.
     if check.found.is_empty() {
         check.ownership();
@@ -144,6 +148,17 @@ impl<'a> Check<'a> {
                     self.found.push(Violation::ForwardEdge(step.id, *before));
                 }
             }
+        }
+    }
+
+    /// A plan of `observe` is shown only: none of its steps is begun.
+    fn tier(&mut self) {
+        let tier = self.memory.tier;
+        if tier == Tier::Observe {
+            return;
+        }
+        for step in self.plan.steps.iter().filter(|step| step.op.tier() > tier) {
+            self.found.push(Violation::AboveTier(step.id, step.op.action(), tier));
         }
     }
 

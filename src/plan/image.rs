@@ -40,7 +40,7 @@ impl Planner<'_> {
                 "image {reference} is missing and may not be pulled; `{mend}` provides it"
             ));
         }
-        if let Some(wait) = self.resource_backoff(&resource) {
+        if let Some(wait) = self.resource_backoff(&resource).or_else(|| self.no_room()) {
             let why = wait.to_string();
             self.note(resource, wait);
             // A policy of `always` doesn't stop what the engine already has from running.
@@ -53,6 +53,13 @@ impl Planner<'_> {
         let op = Op::Pull { reference: reference.to_owned(), platform: service.platform.clone() };
         let cause = if present { Cause::PullPolicy } else { Cause::Missing };
         SupplyState::Coming(self.push(resource, op, cause, vec![]))
+    }
+
+    /// No room was found for another image: this one would fare no better.
+    fn no_room(&mut self) -> Option<Standing> {
+        let memory = self.memory;
+        let mut full = memory.resource_backoff.values().filter(|backoff| backoff.full);
+        full.find_map(|backoff| self.in_force(backoff))
     }
 
     /// The backoff of something that isn't a slot, if it is in force.

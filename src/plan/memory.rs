@@ -52,6 +52,8 @@ pub struct Memory {
     pub down_since: BTreeMap<String, Mono>,
     /// What was tried for services that are down, and whether more may be.
     pub incidents: Incidents,
+    /// Containers that the engine can't start any more, whatever is done.
+    pub stuck: BTreeSet<ContainerId>,
     /// What may be done to the engine.
     pub tier: Tier,
     /// Volumes that were removed with their data, by name, until somebody has taken note.
@@ -144,6 +146,8 @@ pub struct Backoff {
     pub ready_since: Option<Mono>,
     /// The call that the engine refuses (403), until it succeeds or fails in another way.
     pub refused: Option<Refusal>,
+    /// The engine had no room for it: nothing is pulled before this is over.
+    pub full: bool,
 }
 
 /// A call that somebody before the engine doesn't let through.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::clock::Now;
+use crate::clock::{Mono, Now};
 use crate::compose::types::Service;
 use crate::desired::{ReadinessPolicy, ServiceTraits};
 use crate::observed::{Container, ContainerState, Health};
@@ -99,7 +99,9 @@ fn restart_due(
             Answer::NotReady if probe.last.alive => return None,
             Answer::NotReady => {
                 let due = probe.failures >= FAILURES_BEFORE_RESTART
-                    && (probe.was_ready || up >= start_deadline(service, traits));
+                    && (probe.was_ready
+                        || up >= start_deadline(service, traits)
+                            && failed_after_start(service, probe, up, now.mono));
                 return due.then(|| format!("{} ({} times)", probe.last.reason, probe.failures));
             }
             Answer::Ready => return None,
@@ -109,6 +111,16 @@ fn restart_due(
     // Docker counts its own retries after `start_period` before it says unhealthy.
     let unhealthy = docker == Some(false) && container.health == Health::Unhealthy;
     unhealthy.then(|| "Docker healthcheck".to_owned())
+}
+
+/// Whether the last failing observations that a restart takes were all made after `start_period`.
+fn failed_after_start(service: &Service, probe: &Readiness, up: Duration, now: Mono) -> bool {
+    let Some(period) = service.healthcheck.as_ref().and_then(|h| h.start_period) else {
+        return true;
+    };
+    let [_, first] = probe.counted_before;
+    // By what time of its run the first of them was made.
+    up.saturating_sub(now.since(first)) >= period
 }
 
 /// Time that a service may take to become ready after its start.

@@ -9,6 +9,9 @@ use crate::clock::Mono;
 pub const BASE: Duration = Duration::from_millis(500);
 /// Longest pause, as the engine's.
 pub const CEILING: Duration = Duration::from_secs(60);
+/// Pause of all pulls after one that found the engine's disk full: each brings gigabytes, and a
+/// person has to make room.
+pub const DISK_FULL: Duration = Duration::from_secs(600);
 /// Ready for this long, and the failures before are forgotten.
 pub const SUSTAINED: Duration = Duration::from_secs(10);
 

@@ -14,6 +14,9 @@ impl<'a> Planner<'a> {
         if container.state == ContainerState::Dead {
             return Some(Cause::Dead);
         }
+        if !container.is_live() && self.memory.stuck.contains(&container.id) {
+            return Some(Cause::Unstartable);
+        }
         let parents = plan.parents.unwrap_or_default();
         let Some(wanted) = plan.hash else {
             let parent = parents.iter().find(|(_, t)| matches!(t, Target::Created(_)));

@@ -86,6 +86,13 @@ pub enum Standing {
         /// Why.
         why: Stop,
     },
+    /// The engine's disk is full; somebody must make room.
+    Full {
+        /// What was found full, and the mend.
+        why: String,
+        /// Time until the next attempt.
+        remaining: Duration,
+    },
     /// A step on it is running.
     InProgress,
     /// Worth knowing, nothing to do.
@@ -97,7 +104,11 @@ impl Standing {
     pub const fn is_pending(&self) -> bool {
         matches!(
             self,
-            Self::WaitingOn(_) | Self::Backoff { .. } | Self::Refused { .. } | Self::InProgress
+            Self::WaitingOn(_)
+                | Self::Backoff { .. }
+                | Self::Refused { .. }
+                | Self::Full { .. }
+                | Self::InProgress
         )
     }
 }
@@ -211,7 +222,7 @@ impl fmt::Display for Standing {
                 }
                 write!(f, "; next in {})", Tenths(*remaining))
             }
-            Self::Refused { why, remaining } => {
+            Self::Refused { why, remaining } | Self::Full { why, remaining } => {
                 write!(f, "blocked({why}; next try in {})", Tenths(*remaining))
             }
             Self::Exhausted { spent, budget, why: Stop::Budget } => {

@@ -359,6 +359,7 @@ impl<'a> Planner<'a> {
         let last = backoff.last.clone();
         Some(match &backoff.refused {
             Some(_) => Standing::Refused { why: last, remaining },
+            None if backoff.full => Standing::Full { why: last, remaining },
             None => Standing::Backoff { failures: backoff.failures, remaining, last },
         })
     }

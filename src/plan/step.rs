@@ -258,6 +258,8 @@ pub enum Cause {
     },
     /// The engine calls it dead.
     Dead,
+    /// The engine can't start it any more: its runtime kept something of it.
+    Unstartable,
     /// Somebody froze it, and the policy lets it go on.
     Paused,
     /// The configuration differs from the one that the container was made from.
@@ -311,7 +313,11 @@ impl Cause {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Missing | Self::DeletedElsewhere => "missing",
-            Self::NeverStarted | Self::Exited { .. } | Self::Dead | Self::Paused => "down",
+            Self::NeverStarted
+            | Self::Exited { .. }
+            | Self::Dead
+            | Self::Unstartable
+            | Self::Paused => "down",
             Self::ConfigChanged => "config",
             Self::ImageChanged | Self::PullPolicy => "image",
             Self::ParentReplaced(_) | Self::ParentRestarted(_) | Self::DependencyReplaced(_) => {
@@ -362,6 +368,7 @@ impl fmt::Display for Cause {
                 write!(f, "exited {code}, attempt {} of {of}", failures + 1)
             }
             Self::Dead => f.write_str("dead"),
+            Self::Unstartable => f.write_str("the engine can't start it any more"),
             Self::Paused => f.write_str("paused"),
             Self::ConfigChanged => f.write_str("configuration changed"),
             Self::ImageChanged => f.write_str("image changed"),

@@ -129,6 +129,8 @@ pub struct Readiness {
     pub failures: u32,
     /// When the last failing observation was counted.
     pub counted: Mono,
+    /// When the two before it were counted, the later one first.
+    pub counted_before: [Mono; 2],
     /// It has been ready in this run.
     pub was_ready: bool,
     /// Observations of [`reason::CORRUPTION`] in this run, at least

@@ -87,6 +87,7 @@ pub fn fold(previous: &Readiness, outcome: Outcome, now: Mono) -> (Readiness, bo
             if previous.failures == 0 || now.since(previous.counted) >= FAILURE_SPACING {
                 next.failures = previous.failures.saturating_add(1);
                 next.counted = now;
+                next.counted_before = [previous.counted, previous.counted_before[0]];
             }
         }
         Answer::Unknown => {}

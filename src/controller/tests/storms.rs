@@ -245,3 +245,32 @@ async fn a_crash_loop_after_an_edit_of_the_projects_name_stops_at_its_budget() {
     scene.stays_quiet(secs(3600)).await;
     says(&scene, "exhausted(3 of 3 attempts)");
 }
+
+/// Seen on 20.10: a start that the engine's own shutdown cut short leaves a task in its runtime.
+#[tokio::test(start_paused = true)]
+async fn a_container_that_the_engine_cannot_start_any_more_is_made_anew_with_its_volume() {
+    const DB: &str = "
+services:
+  db: {image: 'app:1', volumes: ['data:/data']}
+volumes: {data: {}}
+";
+    let scene = Scene::new(1, DB);
+    scene.settle(secs(20)).await;
+    let before = ids(&scene.containers().await);
+    let id = before.iter().next().expect("one").0.clone();
+    let stuck = Behaviour {
+        start_error: Some(format!("task {id}: already exists")),
+        ..Behaviour::default()
+    };
+    scene.sim.behave("db", stuck);
+    scene.sim.crash("p-db-1", 1).expect("runs");
+    sleep(ms(400)).await;
+    // Whatever is made anew has no such leftover.
+    scene.sim.behave("db", Behaviour::default());
+    scene.settle(secs(20)).await;
+    let after = scene.containers().await;
+    assert_eq!(after.len(), 1, "{}", scene.show());
+    assert!(!before.contains(&after[0].id), "{}", scene.show());
+    assert!(after[0].mounts.iter().any(|mount| mount.name == "p_data"));
+    scene.stays_idle(secs(600)).await;
+}

@@ -2,6 +2,7 @@
 
 use super::{Violation, check};
 use crate::compose::types::{Condition, Namespace};
+use crate::engine::Tier;
 use crate::observed::{ContainerState, Health};
 use crate::plan::memory::Backoff;
 use crate::plan::step::{Cause, NetworkRef, Op, Plan, Resource, Step, StepId, Target};
@@ -321,4 +322,17 @@ fn two_changes_of_one_thing_have_an_order() {
     assert_eq!(verdict(&w, &[(&[], rename), (&[], start("web1"))]), unordered);
     let pull = Op::Pull { reference: "app".into(), platform: None };
     assert_eq!(verdict(&w, &[(&[], pull.clone()), (&[], pull)]), unordered);
+}
+
+#[test]
+fn what_the_tier_does_not_allow() {
+    let mut w = web();
+    w.memory.tier = Tier::Heal;
+    w.remove("web");
+    let made: [(&[usize], Op); 2] = [(&[], create("web", "p-web-1", None)), (&[1], start_made(1))];
+    let above = Violation::AboveTier(StepId(1), "create_container", Tier::Heal);
+    assert_eq!(verdict(&w, &made), [above]);
+    // A plan of `observe` is only shown.
+    w.memory.tier = Tier::Observe;
+    assert_eq!(verdict(&w, &made), []);
 }

@@ -1,10 +1,18 @@
 //! One thing goes wrong with one container.
 
+use std::time::Duration;
+
 use super::fixture::{World, ago, id, service, slot};
+use crate::clock::Mono;
+use crate::compose::types::Healthcheck;
 use crate::desired::OrphanPolicy;
 use crate::observed::{ContainerState, Health};
 use crate::plan::memory::{Backoff, Refusal};
 use crate::probe::Answer;
+
+const fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
 
 fn web() -> World {
     World::new([service("web").checked()]).up()
@@ -98,6 +106,29 @@ fn a_silent_service_is_restarted_after_three_failures_and_its_start_deadline() {
     w.expect(&[]);
     w.fault("web", |c| c.started = Some(ago(60)));
     w.probe("web", Answer::NotReady, "Refused", 3);
+    w.expect(&["[]     -> #1 service web/1: restart  (unhealthy: Refused (3 times))"]);
+}
+
+#[test]
+fn what_failed_within_its_start_period_counts_for_no_restart() {
+    let mut w = World::new([service("web")]).up();
+    w.traits.entry("web".into()).or_default().probed = true;
+    let check = Healthcheck { start_period: Some(secs(120)), ..Healthcheck::default() };
+    w.project.services.get_mut("web").expect("there").healthcheck = Some(check);
+    w.fault("web", |c| c.started = Some(ago(130)));
+    w.probe("web", Answer::NotReady, "Refused", 3);
+    // The first of the three was made so many seconds ago.
+    let first = |w: &mut World, ago: u64| {
+        let probe = w.observed.probes.values_mut().next().expect("there");
+        probe.counted_before = [w.now.mono, Mono(w.now.mono.0 - secs(ago))];
+    };
+    first(&mut w, 20);
+    w.expect(&[]);
+    first(&mut w, 9);
+    w.expect(&["[]     -> #1 service web/1: restart  (unhealthy: Refused (3 times))"]);
+    // One that was ready has left its start behind.
+    first(&mut w, 20);
+    w.observed.probes.values_mut().next().expect("there").was_ready = true;
     w.expect(&["[]     -> #1 service web/1: restart  (unhealthy: Refused (3 times))"]);
 }
 

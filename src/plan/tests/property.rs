@@ -9,10 +9,10 @@ use super::model::{run, settle};
 use crate::compose::types::{Condition, RestartPolicy, Service, ServiceNetwork};
 use crate::controller::updates;
 use crate::desired::{OrphanPolicy, network_order, parents};
-use crate::engine::ContainerId;
+use crate::engine::{ContainerId, Tier};
 use crate::observed::{ContainerState, Health, Slot, labels};
 use crate::plan::memory::Backoff;
-use crate::plan::{Resource, SlotStatus, plan};
+use crate::plan::{Op, Resource, SlotStatus, plan};
 
 /// Decisions read from random bytes; when they run out, the simplest one.
 struct Dice(std::vec::IntoIter<u8>);
@@ -360,6 +360,22 @@ proptest! {
         let desired = world.desired();
         let again = plan(&desired, &world.observed, &world.memory, &world.scope, world.now);
         prop_assert_eq!(world.planned(), again);
+    }
+
+    #[test]
+    fn below_the_tier_reconcile_nothing_is_begun_that_may_not_be_finished(
+        bytes in proptest::collection::vec(any::<u8>(), 0..300)
+    ) {
+        let mut dice = Dice(bytes.into_iter());
+        let mut world = random_world(&mut dice).up();
+        trouble(&mut dice, &mut world);
+        random_past(&mut dice, &mut world);
+        world.memory.tier = Tier::Heal;
+        let (healing, _) = world.planned();
+        prop_assert!(healing.steps.iter().all(|step| step.op.tier() <= Tier::Heal), "{healing}");
+        // Whatever is taken away is given back: nothing is stopped for what can't follow.
+        let stops = healing.steps.iter().filter(|step| matches!(step.op, Op::Stop { .. }));
+        prop_assert_eq!(stops.count(), 0, "{}", healing);
     }
 
     #[test]

@@ -62,10 +62,15 @@ fn restarted_by(signal: &str) {
     assert_eq!(daemon.get("/readyz").0, 503);
 
     engine.boot();
-    daemon.within(SOON * 2, "everything is back", || daemon.is_ready("stacks", 1));
+    daemon.within(SOON * 3, "everything is back", || daemon.is_ready("stacks", 1));
     let after = starts(&engine, &project);
     for service in ["a", "b", "c", "d", "done", "last"] {
-        assert_eq!(id(&after, service), id(&before, service), "{service} was made anew");
+        // A start during the engine's own shutdown may leave a task that forbids every other one.
+        let stuck = format!("service {service}/1: create");
+        let stuck = daemon.log().lines().any(|line| {
+            line.contains(&stuck) && line.contains("the engine can't start it any more")
+        });
+        assert_eq!(id(&after, service) != id(&before, service), stuck, "{service} is another");
     }
     for service in ["a", "b", "c", "d", "last"] {
         assert_ne!(begun(&after, service), begun(&before, service), "{service} never ended");

@@ -250,6 +250,57 @@ fn with_image() -> Arc<SimEngine> {
 }
 
 #[tokio::test(start_paused = true)]
+async fn row_29_a_full_disk_stops_all_pulls_says_so_and_touches_nothing() {
+    const THREE: &str = "
+services:
+  web: {image: 'hub/web:1'}
+  db: {image: 'app:1'}
+  more: {image: 'app:1'}
+";
+    let scene = Scene::on(with_image(), goal(1, THREE));
+    scene.settle(secs(10)).await;
+    let (made, starts) = (ids(&scene.containers().await), scene.starts());
+    let full = "write /var/lib/docker/tmp/GetImageBlob1: no space left on device";
+    let remote = |id: &str| Remote { image_id: id.into(), takes: secs(20), fails: None };
+    let no_room = |id: &str| Remote { fails: Some(full.into()), ..remote(id) };
+    scene.sim.publish("hub/web:2", Some(no_room("sha256:w2")));
+    scene.sim.publish("hub/more:1", Some(no_room("sha256:m1")));
+    let edited = THREE.replace("hub/web:1", "hub/web:2");
+    scene.edit(goal(2, &edited));
+    sleep(secs(30)).await;
+    // The second one comes while the first has found no room: it isn't even tried.
+    let edited = edited.replace("more: {image: 'app:1'}", "more: {image: 'hub/more:1'}");
+    let pulls = || scene.sim.calls()["POST /images/create"];
+    let before = pulls();
+    scene.goal.send_modify(|goal| {
+        let next = self::goal(2, &edited);
+        *goal = Some(next);
+    });
+    sleep(secs(300)).await;
+    assert_eq!(pulls(), before, "{}", scene.show());
+    scene.says("image hub/web:2", "the engine's disk has no room for image hub/web:2");
+    scene.says("service more/1", "the engine's disk has no room");
+    let told = || {
+        let stack = scene.told().stacks.remove(0);
+        stack.conditions.into_iter().find(|c| c.kind == "DiskFull").expect("always said")
+    };
+    assert_eq!((told().status, &*told().reason), (ConditionStatus::True, "NoRoomForImages"));
+    sleep(secs(3600)).await;
+    assert!((4..=14).contains(&(pulls() - before)), "{} pulls in an hour", pulls() - before);
+    assert_eq!((ids(&scene.containers().await), scene.starts()), (made, starts));
+    // The old version is kept running meanwhile.
+    scene.sim.crash("p-web-1", 1).expect("runs");
+    sleep(secs(2)).await;
+    assert_eq!(scene.status("web"), SlotStatus::Ready, "{}", scene.show());
+    // Somebody makes room and says so.
+    scene.sim.publish("hub/web:2", Some(remote("sha256:w2")));
+    scene.sim.publish("hub/more:1", Some(remote("sha256:m1")));
+    scene.tap.wishes.try_send(Wish::Afresh(Scope::default())).expect("there is room");
+    scene.settle(secs(120)).await;
+    assert_eq!(told().status, ConditionStatus::False);
+}
+
+#[tokio::test(start_paused = true)]
 async fn row_30_an_update_whose_image_cannot_be_had_keeps_the_old_container_running() {
     let scene = Scene::on(with_image(), goal(1, TWO));
     scene.settle(secs(10)).await;
