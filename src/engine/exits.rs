@@ -389,7 +389,7 @@ impl Exits {
     }
 
     /// Forgets containers that are gone and aren't being looked for, and slots of projects that
-    /// nobody keeps.
+    /// nobody keeps; what an earlier run had heard waits for whoever is going to keep its project.
     pub fn forget(
         &mut self,
         known: &Observed,
@@ -399,8 +399,9 @@ impl Exits {
         let there = |id: &ContainerId| known.containers.contains_key(id) || sought(id);
         self.lives.retain(|id, _| there(id));
         self.gone.retain(there);
-        self.words.retain(|slot, _| is_kept(&slot.project));
-        self.unproven.retain(|slot, _| is_kept(&slot.project));
+        self.words.retain(|slot, word| word.number == 0 || is_kept(&slot.project));
+        let words = &self.words;
+        self.unproven.retain(|slot, _| words.contains_key(slot));
         self.deaths.retain(|slot, _| is_kept(&slot.project));
     }
 }

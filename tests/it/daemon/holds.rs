@@ -8,6 +8,9 @@ use crate::support::{IMAGE, docker};
 /// A stop is for good after 20 s.
 const PROVEN: Duration = Duration::from_secs(45);
 
+/// The stack of a bare Compose file has its folder's name.
+const STACK: &str = "stacks";
+
 fn two(project: &str) -> String {
     format!(
         "\
@@ -42,21 +45,20 @@ fn project(home: &Home) -> String {
 fn a_stop_by_hand_outlives_a_daemon_that_is_killed_in_the_midst_of_it() {
     let home = started("hold");
     let project = project(&home);
-    let name = project.clone();
     let daemon = home.daemon(&[]);
-    daemon.until_ready(&name, 1);
+    daemon.until_ready(STACK, 1);
     let is = |daemon: &super::harness::Daemon, word: &str| {
         daemon.services().get(&format!("{project}/web")).is_some_and(|s| s == word)
     };
     docker(&["stop", &format!("{project}-web-1")]);
     daemon.until("web is held", || is(&daemon, "held"));
-    assert!(daemon.condition(&name, "Held").starts_with("True NotYetForGood"));
+    assert!(daemon.condition(STACK, "Held").starts_with("True NotYetForGood"));
     // SIGKILL, while nobody knows yet whether it was a person.
     daemon.kill();
     let daemon = home.daemon(&[]);
     daemon.until("web is held again", || is(&daemon, "held"));
     daemon.within(PROVEN, "for good", || {
-        daemon.condition(&name, "Held").starts_with("True StoppedByHand")
+        daemon.condition(STACK, "Held").starts_with("True StoppedByHand")
     });
     let held = docker(&["inspect", "-f", "{{.State.Running}}", &format!("{project}-web-1")]);
     assert_eq!(held, "false");
@@ -74,7 +76,7 @@ fn a_stop_by_hand_outlives_a_daemon_that_is_killed_in_the_midst_of_it() {
     assert!(shown.stdout.contains("Held By: somebody at the engine"), "{shown:?}");
     assert!(shown.stdout.contains("Type: Held"), "{shown:?}");
     daemon.kill();
-    for verb in [&["plan"][..], &["describe", &format!("stack/{name}")]] {
+    for verb in [&["plan"][..], &["describe", "stack/stacks"]] {
         let shown = home.run(verb);
         assert!(shown.stdout.contains("stopped by hand"), "{verb:?}: {shown:?}");
         assert!(!shown.stdout.contains("-> #1"), "{verb:?}: {shown:?}");
@@ -98,13 +100,13 @@ fn pause_leaves_alone_and_resume_and_apply_end_that() {
     let project = project(&home);
     let web = format!("{project}-web-1");
     let daemon = home.daemon(&[]);
-    daemon.until_ready(&project, 1);
+    daemon.until_ready(STACK, 1);
     let wrong = home.run(&["pause", "wbe"]);
     assert_eq!(wrong.code, Some(2), "{wrong:?}");
     assert!(wrong.stderr.contains("did you mean `web`?"), "{wrong:?}");
     let paused = home.run(&["pause", "web"]);
     assert!(paused.stdout.contains("service web: paused by "), "{paused:?}");
-    assert!(daemon.condition(&project, "Paused").starts_with("True Paused"));
+    assert!(daemon.condition(STACK, "Paused").starts_with("True Paused"));
     let before = runs(&project);
     docker(&["kill", &web]);
     docker(&["kill", &format!("{project}-db-1")]);

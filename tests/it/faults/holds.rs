@@ -51,6 +51,7 @@ fn repaired(stack: &mut Stack, expected: Cause, act: impl FnOnce(&str)) {
     stack.settle(SOON);
     assert_ne!(stack.runs().remove("web-1"), before, "{expected:?}");
     assert!(stack.tap.views.borrow().holds.is_empty(), "{expected:?}");
+    assert!(!stack.history().is_empty(), "{expected:?}: homeostat mended it");
     stack.stays_idle();
 }
 
@@ -65,7 +66,6 @@ fn every_way_to_end_a_container_is_told_apart() {
     repaired(&mut stack, Cause::ApiKill, |name| drop(docker(&["kill", name])));
     repaired(&mut stack, Cause::Removed, |name| drop(docker(&["rm", "-f", name])));
     // Whoever restarts it needs no help, and a signal that ends nothing is nothing.
-    stack.history();
     docker(&["restart", "-t", "1", &stack.container("web")]);
     stack.settle(SOON);
     docker(&["kill", "-s", "HUP", &stack.container("web")]);
