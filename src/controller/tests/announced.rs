@@ -8,10 +8,12 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use super::{ms, sleep};
+use crate::clock::Now;
 use crate::engine::sim::SimEngine;
 use crate::execute::{Recorder, StepResult};
 use crate::observed::Slot;
 use crate::plan::{Op, Plan, Resource, Step, Target};
+use crate::recovery::Change;
 
 /// Volumes that hold no data.
 const LEASE: &str = "homeostat-lease-";
@@ -31,6 +33,7 @@ struct Book {
     open: Vec<Intent>,
     all: Vec<String>,
     applied: Vec<(String, String)>,
+    recoveries: Vec<Change>,
     faults: Vec<String>,
 }
 
@@ -59,6 +62,11 @@ impl Announced {
     /// Slots with the hashes that were written down as applied, in order.
     pub fn applied(&self) -> Vec<(String, String)> {
         self.book().applied.clone()
+    }
+
+    /// What happened to incidents so far, in order.
+    pub fn recoveries(&self) -> Vec<Change> {
+        self.book().recoveries.clone()
     }
 
     fn called(&self, call: &str, about: &str) {
@@ -111,6 +119,10 @@ impl Recorder for Announced {
             Some(_) => {}
         }
         async {}.boxed()
+    }
+
+    fn recovery(&self, change: &Change, _: Now) {
+        self.book().recoveries.push(change.clone());
     }
 
     fn applied(&self, slot: &Slot, hash: &str) {

@@ -3,6 +3,7 @@
 mod containers;
 mod endpoint;
 mod files;
+mod incidents;
 mod networks;
 mod operators;
 mod others;

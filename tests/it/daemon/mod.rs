@@ -6,6 +6,7 @@ mod crash;
 mod drivers;
 mod files;
 mod harness;
+mod incidents;
 mod journal;
 mod operators;
 mod others;
