@@ -27,7 +27,7 @@ use crate::controller::meter::Uncounted;
 use crate::controller::observer::{Observer, RESYNC};
 use crate::controller::own::Own;
 use crate::controller::verdict;
-use crate::controller::worker::{Goal, Parts, Progress, Tap, Worker};
+use crate::controller::worker::{Goal, Parts, Progress, Tap, Wish, Worker};
 use crate::engine::{DynEngine, Tier};
 use crate::plan::memory::Insisted;
 use crate::plan::{Memory, Standing};
@@ -109,6 +109,7 @@ impl Convergence {
         let project = &goal.desired.project.name;
         let seen = handle.snapshots.clone();
         let (permit, lease) = lease::seek(options, engine, clock, project, args.take_over, seen)?;
+        let scope = goal.scope.clone();
         let (goal, goals) = watch::channel(Some(goal.clone()));
         let (worker, tap) = Worker::new(Parts {
             engine: Arc::clone(engine),
@@ -121,6 +122,8 @@ impl Convergence {
             permit,
             goal: goals,
         });
+        // A person asks for it now: what had been given up is tried again.
+        let _ = tap.wishes.try_send(Wish::Afresh(scope));
         let (stop, observing) = (CancellationToken::new(), CancellationToken::new());
         Ok(Self {
             progress: tap.progress.subscribe(),

@@ -4,6 +4,7 @@ mod cold_start;
 mod faults;
 pub(super) mod fixture;
 mod foreign;
+mod incidents;
 mod model;
 mod network;
 mod property;
