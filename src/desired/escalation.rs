@@ -53,3 +53,62 @@ pub fn escalation(files: &[ResourceFile]) -> Result<Escalation, Diagnostics> {
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recovery::Scenario;
+
+    fn read(text: &str) -> Result<Escalation, String> {
+        let file = ResourceFile { path: "policy.yaml".into(), text: text.into() };
+        let told =
+            |e: Diagnostics| e.list.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        escalation(&[file]).map_err(told)
+    }
+
+    fn policy(spec: &str) -> String {
+        format!(
+            "apiVersion: homeostat.dev/v1alpha1\nkind: EscalationPolicy\nmetadata: {{name: default}}\nspec: {spec}\n"
+        )
+    }
+
+    #[test]
+    fn what_is_given_replaces_the_default_and_the_rest_stays() {
+        let spec = "{scenarios: {singleServiceDown: {attempts: 5}, gpu: {escalateAfter: 10s}}}";
+        let read = read(&policy(spec)).expect("reads");
+        let of =
+            |s| (read.policy.budget(s).attempts, read.policy.budget(s).escalate_after.as_secs());
+        assert_eq!(of(Scenario::SingleServiceDown), (5, 300));
+        assert_eq!(of(Scenario::Gpu), (1, 10));
+        assert_eq!(of(Scenario::MultipleServicesDown), (2, 180));
+        assert!(read.warnings.is_empty());
+    }
+
+    #[test]
+    fn notifiers_are_checked_and_nothing_acts_on_them_yet() {
+        let spec = "{notify: [{discord: {webhookUrlFile: /run/secrets/x}}, {alertmanager: {url: 'http://a:9093'}}]}";
+        let told = read(&policy(spec)).expect("reads").warnings;
+        assert_eq!(told.len(), 1);
+        assert!(
+            told[0].to_string().contains("policy.yaml:4:8: warning: notify is not supported yet"),
+            "{}",
+            told[0]
+        );
+        let wrong = read(&policy("{notify: [{mail: {to: x}}]}")).expect_err("refused");
+        assert!(wrong.contains("mail"), "{wrong}");
+    }
+
+    #[test]
+    fn mistakes_have_their_place() {
+        let wrong =
+            read(&policy("{scenarios: {singelServiceDown: {attempts: 1}}}")).expect_err("refused");
+        assert!(wrong.contains("did you mean `singleServiceDown`?"), "{wrong}");
+        let bare = read(&policy("{scenarios: {gpu: {escalateAfter: 5}}}")).expect_err("refused");
+        assert!(bare.contains("has no unit"), "{bare}");
+        let many = read(&policy("{scenarios: {gpu: {attempts: 101}}}")).expect_err("refused");
+        assert!(many.contains("at most 100 attempts"), "{many}");
+        let two = format!("{}---\n{}", policy("{}"), policy("{}"));
+        let second = read(&two).expect_err("refused");
+        assert!(second.contains("a second EscalationPolicy"), "{second}");
+    }
+}

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::Metrics;
-use super::labels::{Action, AttemptOutcome, Controller, Drift, Label, ReconcileResult, UpdateResult};
+use super::labels::{
+    Action, AttemptOutcome, Controller, Drift, Label, ReconcileResult, UpdateResult,
+};
 use crate::clock::Timestamp;
 use crate::controller::meter::Meter;
 use crate::plan::{Report, SlotStatus};

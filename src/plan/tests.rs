@@ -5,6 +5,7 @@ mod faults;
 pub(super) mod fixture;
 mod foreign;
 mod hold;
+mod incidents;
 mod model;
 mod network;
 mod property;

@@ -403,3 +403,7 @@ const fn stop_word(stop: Option<Stop>) -> &'static str {
 fn stop_of(word: &str) -> Option<Stop> {
     [Stop::Budget, Stop::CrashLoop].into_iter().find(|stop| stop_word(Some(*stop)) == word)
 }
+
+#[cfg(test)]
+#[path = "incidents_tests.rs"]
+mod tests;

@@ -10,6 +10,7 @@ use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
 
 use super::{ms, sleep};
+use crate::clock::Now;
 use crate::engine::ContainerId;
 use crate::engine::sim::SimEngine;
 use crate::execute::{Recorder, StepResult};
@@ -17,6 +18,7 @@ use crate::observed::Slot;
 use crate::plan::hold::HoldChange;
 use crate::plan::memory::Lost;
 use crate::plan::{Op, Plan, Resource, Step, Target};
+use crate::recovery::Change;
 use crate::sensitive::Sensitive;
 
 /// Volumes that hold no data.
@@ -39,6 +41,7 @@ struct Book {
     applied: Vec<(String, String)>,
     losses: Vec<(String, bool)>,
     holds: Vec<HoldChange>,
+    recoveries: Vec<Change>,
     faults: Vec<String>,
     bodies: BTreeMap<ContainerId, Sensitive<Map<String, Value>>>,
     told: Vec<String>,
@@ -114,6 +117,11 @@ impl Announced {
             _ => None,
         });
         ended.collect()
+    }
+
+    /// What happened to incidents so far, in order.
+    pub fn recoveries(&self) -> Vec<Change> {
+        self.book().recoveries.clone()
     }
 
     fn called(&self, call: &str, about: &str) {
@@ -199,6 +207,10 @@ impl Recorder for Announced {
             self.book().holds.extend(changes.iter().cloned());
         }
         .boxed()
+    }
+
+    fn recovery(&self, change: &Change, _: Now) {
+        self.book().recoveries.push(change.clone());
     }
 
     fn applied(&self, slot: &Slot, hash: &str) {

@@ -4,6 +4,7 @@ mod containers;
 mod endpoint;
 mod files;
 mod holds;
+mod incidents;
 mod journal;
 mod networks;
 mod operators;

@@ -87,7 +87,9 @@ impl Incidents {
         }
         self.change(slot, |incident| {
             let passed = incident.clock.passed;
-            incident.clock.tick(now.mono, up.is_none() && !held);
+            // Once a person was told, nobody reads it any more.
+            let runs = up.is_none() && !held && incident.escalated.is_none();
+            incident.clock.tick(now.mono, runs);
             let (before, after) = (steps(passed), steps(incident.clock.passed));
             let mut told = match incident.attempt() {
                 Some(attempt) if attempt.ran && up.is_some_and(|up| up >= PROVEN) => {

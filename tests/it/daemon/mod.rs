@@ -8,6 +8,7 @@ mod engine;
 mod files;
 mod harness;
 mod holds;
+mod incidents;
 mod journal;
 mod operators;
 mod others;
