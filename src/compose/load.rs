@@ -83,6 +83,10 @@ fn run(loader: &mut Loader, resolved: Resolved, options: &LoadOptions) -> Staged
     }
     sources.check()?;
     project.working_dir = working_dir;
+    if !options.allow_unsupported {
+        support::translatable(&project, &root, sources);
+        sources.check()?;
+    }
     project.read_files = read_files(&files, sources);
     project.config_files = files;
     project.variables = variables.asked();

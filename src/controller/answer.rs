@@ -67,7 +67,7 @@ fn summary(project: &str, scope: &Scope, plan: &Plan, report: &Report) -> String
 }
 
 fn document(project: &str, scope: &Scope, plan: &Plan, report: &Report) -> PlanDocument {
-    // What is tried again later, or is under way, is still to be done.
+    // What is tried again later, is under way, or waits for somebody is still to be done.
     let outstanding = report.entries.iter().any(|entry| {
         matches!(
             entry.standing,
@@ -75,6 +75,8 @@ fn document(project: &str, scope: &Scope, plan: &Plan, report: &Report) -> PlanD
                 | Standing::Backoff { .. }
                 | Standing::Refused { .. }
                 | Standing::Full { .. }
+                | Standing::Blocked(_)
+                | Standing::Exhausted { .. }
         )
     });
     let steps = plan.steps.iter().map(|step| PlannedStep {

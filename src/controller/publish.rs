@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::observer::Link;
+use super::verdict;
 use super::worker::{Goal, View};
 use crate::api::status::{
     Condition, ConditionStatus, EngineView, IncidentView, LeaseView, NetworkView, PlanView,
@@ -14,7 +15,7 @@ use crate::lease::{self, Holder, LeaseState};
 use crate::observed::{Container, Observed, Slot, labels};
 use crate::plan::hold::{Hold, HoldKind, On};
 use crate::plan::update::Stage;
-use crate::plan::{Plan, Report, Resource, SlotReport, Standing};
+use crate::plan::{Entry, Plan, Report, Resource, SlotReport, Standing};
 use crate::probe::{Answer, Readiness, reason};
 use crate::recovery::{Incident, Stop};
 use crate::store::Health;
@@ -92,17 +93,23 @@ fn engine(endpoint: &str, sights: &[StackSight], observed: Option<&Observed>) ->
     }
 }
 
+fn told(entry: &Entry) -> String {
+    format!("{}: {}", entry.resource, entry.standing)
+}
+
 fn stack(sight: &StackSight, old: Option<&StackStatus>, now: Timestamp) -> StackStatus {
     let (report, view) = (&sight.view.report, &sight.view);
     let generation = sight.goal.as_ref().map_or(0, |g| g.desired.generation);
     let ready = report.slots.values().filter(|s| s.status.is_good()).count();
     let desired = report.slots.len();
-    let synced = view.plan.is_empty() && view.busy == 0 && view.link == Link::Live;
+    let idle = view.plan.is_empty() && view.busy == 0 && view.link == Link::Live;
+    let hindered = report.entries.iter().find(|entry| verdict::hinders(&entry.standing));
+    let synced = idle && hindered.is_none();
     let waiting: Vec<String> = report
         .entries
         .iter()
         .filter(|e| !matches!(e.standing, Standing::Notice(_)))
-        .map(|e| format!("{}: {}", e.resource, e.standing))
+        .map(told)
         .collect();
     let mut conditions = old.map(|o| o.conditions.clone()).unwrap_or_default();
     for condition in held_conditions(view.holds.iter(), now, view.generation) {
@@ -124,8 +131,13 @@ fn stack(sight: &StackSight, old: Option<&StackStatus>, now: Timestamp) -> Stack
     let all_ready = ready == desired && desired > 0 && view.link == Link::Live;
     let reason = if all_ready { "AllReady" } else { "NotAllReady" };
     set("Ready", holds_true(all_ready), reason, format!("{ready} of {desired} ready"));
-    let reason = if synced { "InSync" } else { "Progressing" };
-    set("Synced", holds_true(synced), reason, waiting.first().cloned().unwrap_or_default());
+    let (reason, message) = match hindered.filter(|_| idle) {
+        _ if synced => ("InSync", waiting.first().cloned().unwrap_or_default()),
+        Some(entry) if entry.standing.is_pending() => ("Waiting", told(entry)),
+        Some(entry) => ("Blocked", told(entry)),
+        None => ("Progressing", waiting.first().cloned().unwrap_or_default()),
+    };
+    set("Synced", holds_true(synced), reason, message);
     let source = &sight.source;
     let (source_status, reason, message) = match source {
         _ if source.gone => (ConditionStatus::False, "SourceGone", &source.error),
@@ -331,6 +343,8 @@ fn service(
     let container = report.container.as_ref().and_then(|id| observed.container(id));
     let resource = Resource::Slot(slot.clone());
     let planned = sight.view.plan.steps.iter().any(|s| s.resource == resource);
+    let mut entries = sight.view.report.entries.iter();
+    let hindered = entries.any(|e| e.resource == resource && verdict::hinders(&e.standing));
     let mut conditions = old.map(|o| o.conditions.clone()).unwrap_or_default();
     let good = report.status.is_good();
     set_condition(
@@ -390,7 +404,7 @@ fn service(
         slot: slot.number,
         status: report.status,
         health: container.map(|c| c.health).unwrap_or_default(),
-        synced: !planned && report.status.is_settled(),
+        synced: !planned && !report.differs && !hindered && report.status.is_settled(),
         container_id: text(|c| c.id.0.clone()),
         container_name: text(|c| c.name.clone()),
         image: container.map_or(image, |c| c.image.clone()),

@@ -63,7 +63,7 @@ pub fn settled(report: &Report, scope: &Scope) -> bool {
 }
 
 /// Somebody must clear the way, or it may clear by itself: not settled yet.
-const fn hinders(standing: &Standing) -> bool {
+pub(super) const fn hinders(standing: &Standing) -> bool {
     standing.is_pending() || matches!(standing, Standing::Blocked(_) | Standing::Exhausted { .. })
 }
 

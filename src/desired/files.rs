@@ -6,7 +6,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use crate::api::diagnostic::{Diagnostic, Position, did_you_mean};
+use crate::api::diagnostic::{Diagnostic, Position, Severity, did_you_mean};
 use crate::api::document::{Document, MAX_RESOURCE_FILE, Value, documents};
 use crate::api::escalation::EscalationPolicy;
 use crate::api::meta::{API_VERSION, GROUP, KINDS};
@@ -76,6 +76,12 @@ impl ResourceFile {
         Diagnostic::at(&self.path, &self.text, at, message).help(did_you_mean(kind, KINDS))
     }
 
+    /// Of those the mistakes: whoever wrote them meant a Stack, and without it another stack, or
+    /// none of its policies, would come of the files.
+    pub fn mistakes(&self) -> Vec<Diagnostic> {
+        self.remarks().into_iter().filter(|remark| remark.severity == Severity::Error).collect()
+    }
+
     /// Decodes one of its Stacks.
     ///
     /// # Errors
@@ -143,7 +149,14 @@ pub fn name_of<'a>(document: &'a Document<'_>) -> Option<&'a str> {
 
 /// A document of our group, or one of our kinds with the group misspelt.
 fn is_resource(document: &Document<'_>) -> bool {
-    let Some(version) = document.header("apiVersion") else { return false };
+    let Some(version) = document.header("apiVersion") else {
+        // Its key may be misspelt: what has our kinds and a `spec` is no Compose file.
+        let spec = match &document.root {
+            Ok(_) => document.value(&["spec"]).is_some(),
+            Err(_) => document.header("spec").is_some(),
+        };
+        return spec && document.header("kind").is_some_and(|k| KINDS.contains(&k));
+    };
     version.split('/').next() == Some(GROUP)
         || (document.header("kind").is_some_and(|k| KINDS.contains(&k))
             && crate::api::diagnostic::nearest(version, [API_VERSION]).is_some())

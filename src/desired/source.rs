@@ -124,6 +124,7 @@ pub fn find(request: &Request) -> Result<Found, Diagnostics> {
             return stacks(folder, files, unreadable, request);
         }
         if compose_file(folder).is_some() || names_compose_file(folder) {
+            refuse_mistakes(&files)?;
             let mut found = bare(request, Origin::Folder(folder.to_owned()), folder);
             found.findings.extend(unreadable);
             found.findings.extend(files.iter().flat_map(ResourceFile::remarks));
@@ -144,6 +145,7 @@ fn given(path: &Path, request: &Request) -> Result<Found, Diagnostics> {
             || names_compose_file(path)
             || !request.flags.files.is_empty()
         {
+            refuse_mistakes(&files)?;
             let mut found = bare(request, Origin::Folder(path.to_owned()), path);
             found.findings.extend(files.iter().flat_map(ResourceFile::remarks));
             return Ok(found);
@@ -159,6 +161,12 @@ fn given(path: &Path, request: &Request) -> Result<Found, Diagnostics> {
             Ok(bare(&request, Origin::Files, &parent(path)))
         }
     }
+}
+
+/// Compose files don't stand alone beside a resource that is wrong.
+fn refuse_mistakes(files: &[ResourceFile]) -> Result<(), Diagnostics> {
+    let mistakes: Vec<Diagnostic> = files.iter().flat_map(ResourceFile::mistakes).collect();
+    if mistakes.is_empty() { Ok(()) } else { Err(Diagnostics::new(mistakes)) }
 }
 
 fn nothing(path: &Path, message: &str) -> Diagnostic {
@@ -285,6 +293,7 @@ impl Source {
                     options.cwd.clone_from(folder);
                 }
                 let (files, _) = scan(folder)?;
+                refuse_mistakes(&files)?;
                 self.load_compose(generation, options, None, escalation(&files)?)
             }
         }

@@ -240,3 +240,23 @@ fn dot_env_may_name_the_compose_files_and_a_pipe_holds_nobody_up() {
     let loaded = folder.load().expect("loads");
     assert_eq!(names(&loaded.files_read, &folder.path()), [".env", "web.txt"]);
 }
+
+#[test]
+fn a_misspelt_stack_is_refused_and_never_makes_the_compose_file_stand_alone() {
+    for (wrong, right) in [("kind: Stac\n", "did you mean `Stack`?"), ("", "known kinds: ")] {
+        let text = stack("spec: {}\n").replace("kind: Stack\n", wrong);
+        let folder = Folder::new(&[("stack.yaml", &text), ("compose.yaml", COMPOSE)]);
+        let Err(refused) = find(&folder.request()) else { panic!("{wrong:?} is refused") };
+        assert!(refused.to_string().contains(right), "{refused}");
+    }
+    let text = stack("spec: {}\n").replace("apiVersion:", "apiVerson:");
+    let folder = Folder::new(&[("stack.yaml", &text), ("compose.yaml", COMPOSE)]);
+    let Err(refused) = folder.load() else { panic!("it is refused") };
+    assert!(refused.to_string().contains("did you mean `apiVersion`?"), "{refused}");
+    // A source that stood alone keeps what it had.
+    let folder = Folder::new(&[("compose.yaml", COMPOSE)]);
+    let source = folder.source();
+    source.load(1).expect("stands alone");
+    folder.write("stack.yaml", &stack("spec: {}\n").replace("kind: Stack\n", "kind: Stac\n"));
+    assert!(source.load(2).is_err());
+}
