@@ -189,3 +189,52 @@ impl Handle {
         self.call(move |journal| journal.set_pin(&engine, &project, &service, pin.as_ref())).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::clock::SystemClock;
+
+    #[test]
+    fn updates_and_pins_are_remembered_until_they_are_over() {
+        let mut journal = Journal::in_memory(Arc::new(SystemClock::new())).expect("opens");
+        let slot = Slot { project: "p".into(), service: "web".into(), number: 2 };
+        let update = Update {
+            kept: ContainerId("old".into()),
+            image: "sha256:old".into(),
+            hash: "hash".into(),
+            body: Some(ContainerId("older".into())),
+            new: Some(ContainerId("new".into())),
+            deaths: 2,
+            last_death: Some(Timestamp(7)),
+        };
+        let bare = Update { body: None, new: None, last_death: None, ..update.clone() };
+        let pin = Pin {
+            edition: "hash".into(),
+            image: "sha256:new".into(),
+            why: "it doesn't work".into(),
+            before: "image old".into(),
+            person: Some("data".into()),
+        };
+        for (update, person) in [(&update, pin.person.clone()), (&bare, None)] {
+            let pin = Pin { person, ..pin.clone() };
+            journal.set_update("E", &slot, Some(update)).expect("writes");
+            journal.set_pin("E", "p", "web", Some(&pin)).expect("writes");
+            let recalled = journal.load_memory("E", "p").expect("reads");
+            assert_eq!(recalled.updates, [(slot.clone(), update.clone())].into());
+            assert_eq!(recalled.pins, [("web".to_owned(), pin)].into());
+        }
+        assert!(journal.load_memory("E", "other").expect("reads").updates.is_empty());
+        journal.set_update("E", &slot, None).expect("forgets");
+        journal.set_pin("E", "p", "web", None).expect("forgets");
+        let recalled = journal.load_memory("E", "p").expect("reads");
+        assert!(recalled.updates.is_empty() && recalled.pins.is_empty());
+        journal.set_update("E", &slot, Some(&update)).expect("writes");
+        journal.set_pin("E", "p", "web", Some(&pin)).expect("writes");
+        journal.forget_project("E", "p").expect("forgets");
+        let recalled = journal.load_memory("E", "p").expect("reads");
+        assert!(recalled.updates.is_empty() && recalled.pins.is_empty());
+    }
+}

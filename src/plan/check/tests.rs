@@ -262,6 +262,45 @@ fn a_child_is_not_made_over_a_parent_that_goes() {
     assert_eq!(verdict(&w, &ops), [Violation::ForeignContainer(StepId(4), id("web1"))]);
 }
 
+/// A service whose update keeps the container `kept`, which runs no more.
+fn updated() -> World {
+    let mut w = web();
+    let mut kept = (*w.observed.containers[&id("web1")]).clone();
+    (kept.id, kept.name) = (id("kept"), "aaaaaaaaaaaa_p-web-1".into());
+    kept.state = crate::observed::ContainerState::Exited;
+    w.observed.containers.insert(kept.id.clone(), kept.into());
+    let update = crate::plan::update::Update { kept: id("kept"), ..Default::default() };
+    w.memory.updates.insert(slot("web", 1), update);
+    w
+}
+
+#[test]
+fn what_an_update_keeps_is_not_removed_before_it_is_over() {
+    let removal: [(&[usize], Op); 1] = [(&[], remove("kept"))];
+    assert_eq!(verdict(&updated(), &removal), [Violation::RemovesKept(StepId(1), id("kept"))]);
+    let mut over = updated();
+    over.memory.updates.clear();
+    assert_eq!(verdict(&over, &removal), []);
+}
+
+#[test]
+fn only_what_is_gone_is_made_again() {
+    let again = |lost: &str| Op::Recreate {
+        slot: slot("web", 1),
+        name: "p-web-1-again".into(),
+        lost: id(lost),
+        body: id(lost),
+    };
+    let steps: [(&[usize], Op); 1] = [(&[], again("kept"))];
+    let violation = [Violation::ForeignContainer(StepId(1), id("kept"))];
+    assert_eq!(verdict(&updated(), &steps), violation);
+    let mut gone = updated();
+    gone.observed.containers.remove(&id("kept"));
+    assert_eq!(verdict(&gone, &steps), []);
+    let steps: [(&[usize], Op); 1] = [(&[], again("other"))];
+    assert_eq!(verdict(&gone, &steps).len(), 1);
+}
+
 fn pair(condition: Condition) -> World {
     let mut w = World::new([service("db").checked(), service("web").needs("db", condition)]).up();
     w.exit("web", 1, 60);

@@ -2,9 +2,10 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::harness::{Home, facts};
+use super::harness::{Home, facts, ran};
 use crate::support::IMAGE;
 
 const SERVES: &str = "[listen, '8000']";
@@ -137,4 +138,30 @@ fn an_edit_made_while_the_daemon_was_away_is_an_update_like_any_other() {
     let daemon = home.daemon(&[]);
     daemon.until("it is undone", || message(&home).starts_with("update failed: unhealthy"));
     daemon.until("the old one is back", || facts(&project, "{{.Id}}") == first);
+}
+
+#[test]
+fn an_update_leaves_docker_compose_nothing_to_do() {
+    let mut home = Home::new();
+    let project = home.project("update-interop");
+    home.write("compose.yaml", &web(&project, SERVES));
+    let daemon = home.daemon(&[]);
+    daemon.until_ready("stacks", 1);
+    let first = facts(&project, "{{.Id}}");
+    home.write("compose.yaml", &web(&project, SERVES).replace("TOKEN", "OTHER"));
+    let ids = || facts(&project, "{{.Id}}");
+    daemon.until("it is over", || ids().len() == 1 && ids() != first);
+    let updated = ids();
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let binary = root.join(".cache/docker-compose-5.6.1");
+    assert!(binary.is_file(), "no Docker Compose here: run tests/support/fetch-compose");
+    let compose = |args: &[&str]| {
+        let ran = ran(Command::new(&binary).args(args).current_dir(home.stacks()));
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        ran.stdout
+    };
+    compose(&["up", "-d"]);
+    assert_eq!(ids(), updated);
+    let listed = compose(&["ps", "-a", "-q"]);
+    assert_eq!(listed.split_whitespace().collect::<Vec<_>>(), [updated["web-1"].as_str()]);
 }
