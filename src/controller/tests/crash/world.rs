@@ -18,6 +18,8 @@ pub(super) struct World {
     jobs: BTreeMap<String, (String, String)>,
     applied: BTreeMap<String, String>,
     open: Vec<String>,
+    /// Attempts of recoveries that count.
+    spent: u32,
 }
 
 impl World {
@@ -43,7 +45,9 @@ impl World {
         let open = recalled.unfinished.into_iter();
         let open = open.map(|u| format!("{}: {}", u.intent.name, u.intent.op)).collect();
         let applied = recalled.applied;
-        Self { containers, networks, volumes, made: made(sim), backoff, jobs, applied, open }
+        let spent = recalled.recoveries.incidents.iter().map(|incident| incident.spent).sum();
+        let made = made(sim);
+        Self { containers, networks, volumes, made, backoff, jobs, applied, open, spent }
     }
 
     /// How often something was made or started: `start web`.
@@ -54,14 +58,15 @@ impl World {
     /// The same without how often things were made.
     pub fn end_state(&self) -> String {
         format!(
-            "{:#?}\n{:#?}\n{:#?}\nbackoff {:?}\njobs {:?}\napplied {:#?}\nopen {:?}",
+            "{:#?}\n{:#?}\n{:#?}\nbackoff {:?}\njobs {:?}\napplied {:#?}\nopen {:?}\nspent {}",
             self.containers,
             self.networks,
             self.volumes,
             self.backoff,
             self.jobs,
             self.applied,
-            self.open
+            self.open,
+            self.spent
         )
     }
 
