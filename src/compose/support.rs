@@ -35,7 +35,8 @@ pub(super) fn check(services: &BTreeMap<Rc<str>, &Node>, sources: &mut Sources) 
 /// Reports what no container can be made of, as the create call would find it later, when half of
 /// the stack is there already.
 pub(super) fn translatable(project: &Project, root: &Mapping, sources: &mut Sources) {
-    let parent = |name: &String| (name.clone(), vec![Parent { id: "0".into(), name: name.clone() }]);
+    let parent =
+        |name: &String| (name.clone(), vec![Parent { id: "0".into(), name: name.clone() }]);
     let ids = ParentIds(project.services.keys().map(parent).collect());
     let context = BindContext {
         // What an older engine lacks is known once there is an engine.

@@ -265,9 +265,6 @@ impl Incidents {
         let is_loop = track.falls.is_loop(now.mono);
         let known = track.proven || track.is_overdue(now.mono);
         let ours = !track.engine_owned || sight.death.is_some();
-        if let Some(run) = &sight.run {
-            told.push(Change::Fell(slot.clone(), run.clone()));
-        }
         told.extend(self.change(slot, |incident| match incident.attempt() {
             Some(attempt) if attempt.ran => incident.fail(cause),
             _ => Vec::new(),
@@ -279,6 +276,10 @@ impl Incidents {
             told.extend(
                 self.change(slot, |incident| incident.stop(Stop::CrashLoop).into_iter().collect()),
             );
+        }
+        // Last: whoever is killed in between sees the death again, and has its incident already.
+        if let Some(run) = &sight.run {
+            told.push(Change::Fell(slot.clone(), run.clone()));
         }
         told
     }

@@ -1,6 +1,7 @@
 //! The scenes.
 
 use super::*;
+use crate::recovery::Incident;
 
 /// A volume, a job, a health that others wait for, two networks, a shared namespace.
 const STACK: &str = "
@@ -158,4 +159,55 @@ async fn row_38_killed_at_every_act_of_an_update_with_rollback() {
         within: secs(30),
     };
     at_every_act(update, &[]).await;
+}
+
+/// A service falls, and from now on whenever it is started; the operator is killed at one act.
+/// Returns the acts, the starts after the fall, and the incidents.
+async fn falls_for_good(end: Option<End>) -> (Vec<String>, usize, Vec<Incident>) {
+    let sim = engine(1);
+    let journal = Journal::in_memory(sim.clock()).expect("opens");
+    let journal = Arc::new(Mutex::new(journal));
+    let life = Life::new();
+    let files = || goal(1, "services: {web: {image: 'app:1'}}");
+    let operator = Operator::live(&sim, &journal, files(), Arc::clone(&life)).await;
+    let operator = operator.expect("nothing ends it yet");
+    assert!(operator.settle(secs(60), &*sim.clock(), "before").await);
+    life.count(end);
+    sim.behave("web", exits(ms(20), 1));
+    sim.crash("p-web-1", 1).expect("runs");
+    tokio::select! {
+        () = life.over() => {}
+        () = sleep(secs(40)) => {}
+    }
+    let acts = life.acts();
+    operator.kill();
+    let heir = Operator::start(&sim, &journal, files()).await;
+    sleep(secs(240)).await;
+    heir.kill();
+    let starts = |e: &&crate::engine::EngineEvent| e.kind == "container" && e.action == "start";
+    let starts = sim.all_events().iter().filter(starts).count() - 1;
+    let recalled = journal.lock().expect("no panic").recoveries("SIMU:LATE", "p").expect("reads");
+    (acts, starts, recalled.incidents)
+}
+
+#[tokio::test(start_paused = true)]
+async fn row_38_killed_at_every_act_of_a_crash_loop_it_spends_one_budget() {
+    let (acts, starts, incidents) = falls_for_good(None).await;
+    assert_eq!((starts, incidents.len(), incidents[0].spent), (3, 1, 3));
+    let mut bad = Vec::new();
+    for (number, act) in acts.iter().enumerate() {
+        let mut ends = vec![End::Before(number)];
+        if act.starts_with("POST") {
+            ends.push(End::Sent(number));
+        }
+        for end in ends {
+            let (_, starts, incidents) = falls_for_good(Some(end)).await;
+            let spent: Vec<u32> = incidents.iter().map(|incident| incident.spent).collect();
+            let stopped = incidents.iter().all(|incident| incident.stopped.is_some());
+            if (starts, &spent[..], stopped) != (3, &[3][..], true) {
+                bad.push(format!("{end:?} ({act}): {starts} starts, spent {spent:?}, {stopped}"));
+            }
+        }
+    }
+    assert!(bad.is_empty(), "{} of {} acts:\n{}", bad.len(), acts.len(), bad.join("\n"));
 }

@@ -22,6 +22,8 @@ pub(super) struct World {
     /// Updates that failed.
     pins: BTreeMap<String, String>,
     open: Vec<String>,
+    /// Attempts of recoveries that count.
+    spent: u32,
 }
 
 impl World {
@@ -47,6 +49,7 @@ impl World {
         let open = recalled.unfinished.into_iter();
         let open = open.map(|u| format!("{}: {}", u.intent.name, u.intent.op)).collect();
         let applied = recalled.applied;
+        let spent = recalled.recoveries.incidents.iter().map(|incident| incident.spent).sum();
         let name = |id: &ContainerId| (*names.get(id.0.as_str()).unwrap_or(&"gone")).to_owned();
         let updates = recalled.updates.iter();
         let updates = updates.map(|(s, u)| (s.to_string(), (name(&u.kept), u.deaths))).collect();
@@ -62,6 +65,7 @@ impl World {
             updates,
             pins,
             open,
+            spent,
         }
     }
 
@@ -74,7 +78,7 @@ impl World {
     pub fn end_state(&self) -> String {
         format!(
             "{:#?}\n{:#?}\n{:#?}\nbackoff {:?}\njobs {:?}\napplied {:#?}\nupdates {:#?}\n\
-             pins {:#?}\nopen {:?}",
+             pins {:#?}\nopen {:?}\nspent {}",
             self.containers,
             self.networks,
             self.volumes,
@@ -83,7 +87,8 @@ impl World {
             self.applied,
             self.updates,
             self.pins,
-            self.open
+            self.open,
+            self.spent
         )
     }
 
