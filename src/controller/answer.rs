@@ -76,7 +76,6 @@ fn document(project: &str, scope: &Scope, plan: &Plan, report: &Report) -> PlanD
                 | Standing::Refused { .. }
                 | Standing::Full { .. }
                 | Standing::Blocked(_)
-                | Standing::Exhausted { .. }
         )
     });
     let steps = plan.steps.iter().map(|step| PlannedStep {

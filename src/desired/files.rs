@@ -187,7 +187,8 @@ pub fn resource_file(path: &Path) -> Result<Option<ResourceFile>, Diagnostic> {
     let complete = bytes.len() as u64 <= MAX_RESOURCE_FILE;
     let text = String::from_utf8_lossy(&bytes);
     // Spares parsing Compose files and whatever else lies there.
-    if !text.lines().any(|line| line.starts_with("apiVersion") || line.starts_with("\"apiVersion"))
+    let begins = ["apiVersion", "\"apiVersion", "kind", "\"kind"];
+    if !text.lines().any(|line| begins.iter().any(|begin| line.starts_with(begin)))
         && !text.trim_start().starts_with(['{', '-'])
     {
         return Ok(None);

@@ -187,11 +187,12 @@ impl Exits {
         let at = Timestamp(heard.event.time_nano / 1_000_000);
         let code = heard.event.attributes.get("exitCode").and_then(|code| code.parse().ok());
         let life = self.lives.entry(id.clone()).or_default();
-        let ours = heard.ours || life.signal == Some(Signal::Ours);
-        let cause = match life.signal {
-            _ if ours => Cause::ApiStop,
-            None => Cause::Spontaneous,
-            Some(_) => Cause::Unknown,
+        // Without a signal nobody ended it, whoever is at work on the container: a process may fall
+        // as soon as we have restarted it.
+        let (ours, cause) = match life.signal {
+            None => (false, Cause::Spontaneous),
+            Some(signal) if heard.ours || signal == Signal::Ours => (true, Cause::ApiStop),
+            Some(_) => (false, Cause::Unknown),
         };
         if cause == Cause::Spontaneous
             && let Some(code) = code

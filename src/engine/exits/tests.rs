@@ -239,6 +239,14 @@ fn our_own_acts_are_nobodys_word() {
 }
 
 #[test]
+fn what_falls_as_soon_as_we_have_restarted_it_fell_by_itself() {
+    let mut reader = Reader { ours: true, ..Reader::new() }.all(RESTART);
+    reader.hear(Line(361, C, "die 1"));
+    let death = &reader.shown().deaths[&slot()];
+    assert_eq!((death.cause, death.ours), (Cause::Spontaneous, false));
+}
+
+#[test]
 fn a_stop_is_proven_when_the_engine_outlives_it() {
     let mut reader = Reader::new().all(DOCKER_STOP);
     let heard = reader.now;

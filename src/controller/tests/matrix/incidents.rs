@@ -286,6 +286,10 @@ async fn forty_acts_of_a_person_open_no_incident() {
         for _ in 0..40 {
             by_a_person(&scene, &mut seed).await;
         }
+        // What they stopped stays so until they say otherwise.
+        sleep(secs(60)).await;
+        let end = crate::plan::hold::HoldEnd::Resumed("ann".into());
+        scene.tap.release(BTreeSet::new(), end).await.expect("it listens");
         scene.settle(secs(300)).await;
         let opened = told(&scene, |w| *w == What::Opened);
         let deaths: Vec<EngineEvent> =
