@@ -45,7 +45,8 @@ pub fn sights(
                 death: container.and_then(|c| death(&slot, c, observed, may_end)),
                 engine_restarts: container.map_or(0, |c| c.restart_count),
                 engine_owned: service.restart != RestartPolicy::No,
-                held: memory.holds.of(&slot).is_some(),
+                // A rollout that isn't over has its own end: back to what worked, or a person.
+                held: memory.holds.of(&slot).is_some() || memory.updates.contains_key(&slot),
                 deadline,
                 slot,
             });

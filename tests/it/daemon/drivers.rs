@@ -110,18 +110,19 @@ fn valkey_loading_and_credentials() {
         &text(", --key-load-delay, '2000', --loading-process-events-interval-bytes, '1024'"),
     );
     daemon.until("it loads", || message(&daemon, "valkey").contains("loads its data"));
-    let loading = runs(&project);
+    let run = || runs(&project)["valkey-1"].clone();
+    let loading = run();
     daemon.until_ready("valkey", 2);
-    assert_eq!(runs(&project), loading, "restarted while it loaded");
+    assert_eq!(run(), loading, "restarted while it loaded");
 
     // It wants a password that nobody gave: said with the mend, and left alone.
     home.write("compose.yaml", &text(", --requirepass, hunter2"));
     daemon.until("the password is missing", || {
         message(&daemon, "valkey").contains("auth.passwordFile")
     });
-    let locked = runs(&project);
+    let locked = run();
     std::thread::sleep(Duration::from_secs(4));
-    assert_eq!(runs(&project), locked);
+    assert_eq!(run(), locked);
     home.write("password", "hunter2\n");
     let stack = std::fs::read_to_string(home.stacks().join("stack.yaml")).expect("reads");
     let password = home.stacks().join("password");
@@ -131,7 +132,7 @@ fn valkey_loading_and_credentials() {
         daemon.services()[&format!("{project}/valkey")] == "ready"
             && message(&daemon, "valkey").is_empty()
     });
-    assert_eq!(runs(&project), locked);
+    assert_eq!(run(), locked);
 }
 
 #[test]

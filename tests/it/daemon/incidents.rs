@@ -38,12 +38,10 @@ fn row_13_a_crash_loop_stops_at_its_budget_over_sigkill_and_a_person_has_the_las
     let files = format!(
         "name: {project}\nservices:\n  web:\n    image: {IMAGE}\n    command: [sleep]\n    stop_grace_period: 1s\n  free:\n    image: {IMAGE}\n    command: [sleep]\n    stop_grace_period: 1s\n"
     );
-    home.write("compose.yaml", &files);
+    // It runs, and falls again and again.
+    let falls = files.replacen("[sleep]", "[job, '300', '3']", 1);
+    home.write("compose.yaml", &falls);
     let daemon = home.daemon(&[]);
-    daemon.until_ready("stacks", 1);
-    // From its second start on it ends at once: what it needs is gone.
-    let edited = files.replacen("[sleep]", "[job, '300', '3']", 1);
-    home.write("compose.yaml", &edited);
     daemon.until("the budget is spent", || state(&daemon) == "exhausted");
     let incident = open(&daemon);
     assert_eq!((&incident["spent"], &incident["budget"]), (&3.into(), &3.into()), "{incident:#}");

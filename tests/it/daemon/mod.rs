@@ -3,6 +3,7 @@
 mod boot;
 mod command;
 mod crash;
+mod day;
 mod drivers;
 mod engine;
 mod files;

@@ -144,7 +144,8 @@ fn row_23_a_network_removed_under_stopped_members_comes_back_and_they_are_starte
     let mut stack = up("r23-off", &pair(&prefix));
     let before = stack.identities();
     stack.while_away(|stack| {
-        docker(&["kill", &stack.container("db"), &stack.container("web")]);
+        stack.crash("db", 1);
+        stack.crash("web", 1);
         docker(&["network", "rm", &stack.network("lan")]);
     });
     let create = "network P_lan: create";

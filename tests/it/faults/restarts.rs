@@ -62,7 +62,7 @@ services:
         "service web/1: start",
     ]);
     let plans = stack.normal_plans();
-    assert!(plans[1].contains("start  (exited 3)"), "{plans:#?}");
+    assert!(plans[1].contains("start  (exited 3, attempt 1 of 3)"), "{plans:#?}");
     assert_eq!(stack.ids().len(), 1);
 }
 
