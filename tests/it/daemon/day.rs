@@ -10,6 +10,9 @@ use super::harness::{Daemon, Home, SOON, ran};
 use crate::support::IMAGE;
 use crate::support::engine::OwnEngine;
 
+/// A stop is a person's for certain once the engine has outlived it by 20 s.
+const PROVEN: Duration = Duration::from_secs(22);
+
 /// An image of another ID; with `command: [sleep]` nothing listens in it.
 const OTHER_IMAGE: &str = "day/other:1";
 
@@ -39,10 +42,11 @@ fn never_healthy() -> String {
 
 /// The engine, the stack's files, and the daemon of the moment.
 struct Day {
-    engine: OwnEngine,
+    // Ends first: it writes into the home's folder, on the engine.
+    daemon: Option<Daemon>,
     home: Home,
     project: String,
-    daemon: Option<Daemon>,
+    engine: OwnEngine,
 }
 
 impl Day {
@@ -54,7 +58,7 @@ impl Day {
         let made = engine.docker(&["create", IMAGE, "sleep"]);
         engine.docker(&["commit", &made, OTHER_IMAGE]);
         engine.docker(&["rm", &made]);
-        Self { engine, home, project, daemon: None }
+        Self { daemon: None, home, project, engine }
     }
 
     fn daemon(&self) -> &Daemon {
@@ -155,7 +159,9 @@ fn a_day_in_the_life_among_people_other_tools_and_crashes() {
     day.stays_down("web");
     assert_eq!(day.status("db"), "ready");
 
-    // The engine restarts meanwhile: what runs comes back, what is held stays held.
+    // The engine restarts, long enough after that stop to be told from it: what runs comes back, what
+    // is held stays held.
+    std::thread::sleep(PROVEN);
     day.engine.end("TERM");
     day.until("the loss of the engine is said", || {
         day.daemon().condition("stacks", "EngineReachable").starts_with("False")
@@ -211,7 +217,9 @@ fn a_day_in_the_life_among_people_other_tools_and_crashes() {
         &format!("{}_data", day.project),
     ]);
     day.home.write("compose.yaml", &text(&day.project, &never_healthy(), &good()));
-    day.until("the update is held", || day.events().contains("UpdateHeld"));
+    day.until("a person is asked for", || {
+        day.daemon().condition("stacks", "UpdateFailed").starts_with("True NeedsPerson")
+    });
     day.kill_and_start();
     day.stays_down("db");
     let again = day.engine.docker(&[
@@ -226,5 +234,19 @@ fn a_day_in_the_life_among_people_other_tools_and_crashes() {
     // The files as they were, and all is well again.
     day.home.write("compose.yaml", &text(&day.project, &good(), &good()));
     day.until_ready(&["db", "web"]);
-    println!("{}", day.events());
+
+    // The journal tells it in order.
+    let events = day.events();
+    let mut rest = events.as_str();
+    for told in [
+        "stopped by hand",
+        "HoldEnded",
+        "taken down by hand",
+        "resumed by",
+        "rolled back",
+        "not rolled back",
+    ] {
+        let Some((_, after)) = rest.split_once(told) else { panic!("{told:?} isn't in\n{events}") };
+        rest = after;
+    }
 }
