@@ -5,6 +5,7 @@ pub mod answer;
 pub mod changes;
 pub mod claims;
 pub mod command;
+mod conditions;
 pub mod course;
 pub mod daemon;
 pub mod deaths;

@@ -1,0 +1,105 @@
+//! Conditions of stacks and services: what they say, and when. Pure.
+
+use crate::api::status::{Condition, ConditionStatus, set_condition};
+use crate::clock::Timestamp;
+use crate::plan::Report;
+use crate::plan::hold::{Hold, HoldKind, On};
+use crate::plan::update::Stage;
+use crate::probe::{Answer, Readiness, reason};
+use crate::recovery::{Incident, Stop};
+
+/// `Held` and `Paused`, as these holds make them.
+pub(super) fn held_conditions<'h>(
+    holds: impl Iterator<Item = (&'h On, &'h Hold)>,
+    now: Timestamp,
+    generation: u64,
+) -> [Condition; 2] {
+    let (paused, stopped): (Vec<_>, Vec<_>) =
+        holds.partition(|(_, hold)| hold.kind == HoldKind::Paused);
+    let condition = |kind: &str, nothing: &str, holds: Vec<(&On, &Hold)>| {
+        let reason = match holds.first() {
+            None => nothing,
+            Some((_, hold)) if hold.provisional => "NotYetForGood",
+            Some((_, hold)) => hold.kind.reason(),
+        };
+        let line = |(on, hold): &(&On, &Hold)| {
+            format!("{on}: {} ({}), since {}", hold.why(), hold.by(), hold.since)
+        };
+        Condition {
+            kind: kind.into(),
+            status: holds_true(!holds.is_empty()),
+            reason: reason.into(),
+            message: holds.iter().map(line).collect::<Vec<_>>().join("; "),
+            last_transition_time: now.rfc3339(),
+            observed_generation: generation,
+        }
+    };
+    [condition("Held", "NothingHeld", stopped), condition("Paused", "NothingPaused", paused)]
+}
+
+/// A condition that never held isn't worth telling.
+pub(super) fn set_held(conditions: &mut Vec<Condition>, new: Condition) {
+    if new.status == ConditionStatus::True || conditions.iter().any(|c| c.kind == new.kind) {
+        set_condition(conditions, new);
+    }
+}
+
+/// Whether an update failed, and whether a person has to do something about it.
+pub(super) fn failed_updates(report: &Report) -> (&'static str, String) {
+    let (mut reason, mut messages) = ("NoneFailed", Vec::new());
+    for (slot, stage) in &report.updates {
+        let Stage::Pinned(person) = stage else { continue };
+        if person.is_some() || reason == "NoneFailed" {
+            reason = if person.is_some() { "NeedsPerson" } else { "RolledBack" };
+        }
+        let message = report.slots.get(slot).map(|r| r.message.as_str()).unwrap_or_default();
+        messages.push(format!("service {slot}: {message}"));
+    }
+    (reason, messages.join("; "))
+}
+
+/// Nothing more is tried for these.
+pub(super) fn stall<'i>(
+    stalled: impl Iterator<Item = &'i Incident>,
+) -> (ConditionStatus, &'static str, String) {
+    let mut reason = "NotStalled";
+    let mut told = Vec::new();
+    for incident in stalled {
+        reason = match incident.stopped {
+            Some(Stop::CrashLoop) => "CrashLoop",
+            _ => "BudgetExhausted",
+        };
+        let Incident { slot, spent, budget, id, .. } = incident;
+        told.push(format!(
+            "service {slot}: {spent} of {budget} attempts failed (incident {id}); mend it, or \
+             `homeostat incident retry {id}`"
+        ));
+    }
+    (holds_true(!told.is_empty()), reason, told.join("; "))
+}
+
+pub(super) const fn holds_true(condition: bool) -> ConditionStatus {
+    if condition { ConditionStatus::True } else { ConditionStatus::False }
+}
+
+/// Why a probe can't tell: a person must open a way, or give credentials.
+pub(super) fn unanswered(
+    probe: Option<&Readiness>,
+) -> [(&'static str, ConditionStatus, String, String); 2] {
+    let condition = |kind, reasons: &[&str]| match probe.map(|probe| &probe.last) {
+        None => (kind, ConditionStatus::Unknown, "NotAsked".to_owned(), String::new()),
+        Some(last) if last.answer == Answer::Unknown && reasons.contains(&&*last.reason) => {
+            (kind, ConditionStatus::True, last.reason.clone(), last.message.clone())
+        }
+        Some(_) => (kind, ConditionStatus::False, "Asked".to_owned(), String::new()),
+    };
+    [
+        condition("CredentialMissing", &[reason::CREDENTIAL_MISSING]),
+        condition("ProbeUnreachable", &[reason::PROBE_UNREACHABLE, reason::ADDRESS_FORBIDDEN]),
+    ]
+}
+
+pub(super) fn camel(word: &str) -> String {
+    let mut chars = word.chars();
+    chars.next().map_or_else(String::new, |c| c.to_ascii_uppercase().to_string() + chars.as_str())
+}
