@@ -8,7 +8,7 @@ use super::events;
 use super::output::print;
 use super::resolved::Resolved;
 use super::status::Source;
-use super::table::rows;
+use super::table::{now, rows};
 use crate::api::diagnostic::did_you_mean;
 
 /// Runs the verb.
@@ -20,9 +20,9 @@ pub async fn run(options: &Resolved, args: &DescribeArgs) -> Result<Exit, CliErr
     let status = source.read_for(options, args.object.kind).await?;
     let project = options.load.project_name.as_deref();
     let (kind, name) = (args.object.kind, args.object.name.as_str());
-    let found = rows(kind, &status, project, Some(name));
+    let found = rows(kind, &status, project, Some(name), now());
     if found.is_empty() {
-        let all = rows(kind, &status, project, None);
+        let all = rows(kind, &status, project, None, now());
         let mend = did_you_mean(name, all.iter().map(|row| row.name.as_str()));
         let mend = mend.map_or_else(String::new, |mend| format!("; {mend}"));
         return Err(CliError::Usage(format!("no {} `{name}`{mend}", kind.noun())));

@@ -9,7 +9,7 @@ use super::error::{CliError, Exit};
 use super::output::print;
 use super::resolved::Resolved;
 use super::status::Source;
-use super::table::{Row, rows, table};
+use super::table::{Row, now, rows, table};
 use crate::api::diagnostic::did_you_mean;
 
 /// Runs the verb.
@@ -20,8 +20,8 @@ pub async fn run(options: &Resolved, args: &GetArgs) -> Result<Exit, CliError> {
     let source = Source::choose(options).await?;
     let project = options.load.project_name.as_deref();
     let mut status = source.read_for(options, args.kind).await?;
-    let all = rows(args.kind, &status, project, None);
-    let mut found = rows(args.kind, &status, project, args.name.as_deref());
+    let all = rows(args.kind, &status, project, None, now());
+    let mut found = rows(args.kind, &status, project, args.name.as_deref(), now());
     if let (Some(name), true) = (&args.name, found.is_empty()) {
         let kind = args.kind.noun();
         let mend = did_you_mean(name, all.iter().map(|row| row.name.as_str()));
@@ -44,9 +44,9 @@ pub async fn run(options: &Resolved, args: &GetArgs) -> Result<Exit, CliError> {
             }
             _ => vec![row.value.to_string()],
         };
-        let now = rows(args.kind, &status, project, args.name.as_deref());
-        shown.retain(|key, _| now.iter().any(|row| row.key == *key));
-        found = now
+        let fresh = rows(args.kind, &status, project, args.name.as_deref(), now());
+        shown.retain(|key, _| fresh.iter().any(|row| row.key == *key));
+        found = fresh
             .into_iter()
             .filter(|row| shown.get(&row.key).is_none_or(|old| shows(old) != shows(row)))
             .collect();

@@ -1,13 +1,13 @@
 //! `logs`: what the containers of services print, interleaved as it comes.
 
 use std::collections::BTreeSet;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 
 use super::args::{LogsArgs, Tail};
-use super::error::{CliError, Exit};
+use super::error::{CliError, Exit, printable};
 use super::goal;
 use super::output::coloured;
 use super::resolved::Resolved;
@@ -145,12 +145,17 @@ impl Lines {
     }
 }
 
-/// The containers' own bytes: a terminal shows them as `docker compose logs` does.
+/// The containers' own bytes; a terminal is shown what can't steer it.
 fn write(prefix: &str, lines: &[u8], stderr: bool) -> Result<bool, CliError> {
+    let terminal = if stderr { io::stderr().is_terminal() } else { io::stdout().is_terminal() };
     let mut text = Vec::with_capacity(lines.len() + prefix.len());
     for line in lines.split_inclusive(|b| *b == b'\n') {
         text.extend_from_slice(prefix.as_bytes());
-        text.extend_from_slice(line);
+        if terminal {
+            text.extend_from_slice(harmless(&String::from_utf8_lossy(line)).as_bytes());
+        } else {
+            text.extend_from_slice(line);
+        }
     }
     let written = if stderr {
         io::stderr().lock().write_all(&text)
@@ -165,9 +170,45 @@ fn write(prefix: &str, lines: &[u8], stderr: bool) -> Result<bool, CliError> {
     }
 }
 
+/// A line as a terminal may have it: colours stay and end with it, all else that could steer the
+/// terminal is shown as code points.
+fn harmless(line: &str) -> String {
+    let (mut rest, end) = match line.strip_suffix('\n') {
+        Some(line) => (line.strip_suffix('\r').unwrap_or(line), "\n"),
+        None => (line, ""),
+    };
+    let (mut safe, mut coloured) = (String::with_capacity(line.len()), false);
+    while let Some(at) = rest.find('\x1b') {
+        safe.push_str(&printable(&rest[..at]));
+        let length = colour(&rest[at..]);
+        coloured |= length.is_some();
+        let (escape, after) = rest[at..].split_at(length.unwrap_or(1));
+        safe.push_str(&if length.is_some() { escape.to_owned() } else { printable(escape) });
+        rest = after;
+    }
+    safe.push_str(&printable(rest));
+    safe.push_str(if coloured { "\x1b[0m" } else { "" });
+    safe.push_str(end);
+    safe
+}
+
+/// Bytes of the colour (`ESC [ numbers m`) that a text begins with.
+fn colour(text: &str) -> Option<usize> {
+    let inner = text.strip_prefix("\x1b[")?;
+    let end = inner.find(|c: char| !c.is_ascii_digit() && c != ';')?;
+    inner[end..].starts_with('m').then_some("\x1b[".len() + end + 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_terminal_has_its_colours_and_is_not_steered() {
+        assert_eq!(harmless("a\x1b[1;31mred\r\n"), "a\x1b[1;31mred\x1b[0m\n");
+        assert_eq!(harmless("\x1b]0;title\x07b\n"), "\\u{1b}]0;title\\u{7}b\n");
+        assert_eq!(harmless("\x1b[2J\x1b[\u{202e}x"), "\\u{1b}[2J\\u{1b}[\\u{202e}x");
+    }
 
     #[test]
     fn since_is_a_duration_or_a_time() {

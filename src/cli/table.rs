@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::args::Kind;
 use super::error::printable;
 use crate::api::status::Status;
-use crate::clock::Timestamp;
+use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::observed::Health;
 
 /// One object: as people see it, and as machines do.
@@ -60,9 +60,19 @@ pub const fn columns(kind: Kind) -> (&'static [&'static str], usize) {
     }
 }
 
+/// Ages are of the moment in which they are shown: a daemon publishes only what changed.
+pub fn now() -> Timestamp {
+    SystemClock::new().now().wall
+}
+
 /// The objects of a kind; only those of `project` and `name` when given.
-pub fn rows(kind: Kind, status: &Status, project: Option<&str>, name: Option<&str>) -> Vec<Row> {
-    let now = status.observed_at.unwrap_or_default();
+pub fn rows(
+    kind: Kind,
+    status: &Status,
+    project: Option<&str>,
+    name: Option<&str>,
+    now: Timestamp,
+) -> Vec<Row> {
     let mut rows: Vec<(String, Row)> = Vec::new();
     match kind {
         Kind::Stacks => rows.extend(status.stacks.iter().map(|s| {
@@ -216,6 +226,8 @@ mod tests {
     use super::*;
     use crate::api::status::ServiceStatusView;
 
+    const NOW: Timestamp = Timestamp(61_000);
+
     fn status() -> Status {
         let service = |project: &str, name: &str| ServiceStatusView {
             project: project.into(),
@@ -226,7 +238,6 @@ mod tests {
             ..ServiceStatusView::default()
         };
         Status {
-            observed_at: Some(Timestamp(61_000)),
             services: vec![service("p", "db"), service("q", "db"), service("q", "web")],
             ..Status::default()
         }
@@ -234,7 +245,7 @@ mod tests {
 
     #[test]
     fn every_row_has_as_many_cells_as_its_kind_has_columns() {
-        for row in rows(Kind::Services, &status(), None, None) {
+        for row in rows(Kind::Services, &status(), None, None, NOW) {
             assert_eq!(row.cells.len(), columns(Kind::Services).0.len());
         }
     }
@@ -242,7 +253,7 @@ mod tests {
     #[test]
     fn rows_are_picked_by_project_and_by_name_with_or_without_slot() {
         let keys = |project, name| -> Vec<String> {
-            rows(Kind::Services, &status(), project, name).into_iter().map(|r| r.key).collect()
+            rows(Kind::Services, &status(), project, name, NOW).into_iter().map(|r| r.key).collect()
         };
         assert_eq!(keys(None, Some("db")), ["p/db/1", "q/db/1"]);
         assert_eq!(keys(Some("q"), Some("db/1")), ["q/db/1"]);
@@ -251,7 +262,7 @@ mod tests {
 
     #[test]
     fn a_table_is_plain_and_harmless() {
-        let all = rows(Kind::Services, &status(), Some("p"), None);
+        let all = rows(Kind::Services, &status(), Some("p"), None, NOW);
         let text = table(Kind::Services, &all, true, true);
         let lines: Vec<Vec<&str>> =
             text.lines().map(|line| line.split_whitespace().collect()).collect();

@@ -400,7 +400,8 @@ impl Source {
         }
         let message = format!("the Stack `{}` is gone from its files", self.name);
         let help = format!(
-            "it is kept as it was last read; `homeostat delete stack/{}` takes it down",
+            "it is kept as it was last read; to take it down, stop the daemon, then `homeostat \
+             delete stack/{}`",
             self.name
         );
         Diagnostics::gone(Diagnostic::file(last, message).help(help))
