@@ -8,7 +8,9 @@ use crate::engine::{ContainerId, Fault};
 use crate::execute::{CommandError, StepError, StepResult};
 use crate::observed::{Container, Observed, Slot};
 use crate::plan::memory::{Backoff, Refusal};
-use crate::plan::{Cause, Memory, Op, Plan, Report, Resource, SlotStatus, Step, Target, recovery};
+use crate::plan::{
+    Cause, Followed, Memory, Op, Plan, Report, Resource, SlotStatus, Step, Target, recovery,
+};
 
 use super::loss;
 use super::snapshot::Dirty;
@@ -220,15 +222,20 @@ fn done(
             memory.resource_backoff.remove(&step.resource).is_some()
         }
         Op::Start { .. } | Op::Restart { .. } => {
-            // A restart counts whatever its cause: one that mends nothing must not go on for ever.
-            let recovery = matches!(step.op, Op::Restart { .. })
-                || matches!(step.cause, Cause::Exited { .. } | Cause::Unhealthy(_));
             let Resource::Slot(slot) = &step.resource else { return false };
-            if recovery {
+            let counts = match &step.cause {
+                Cause::ParentRestarted(run) | Cause::DependencyReplaced(run) => {
+                    is_repeated(memory, slot, run)
+                }
+                Cause::Exited { .. } => true,
+                _ => matches!(step.op, Op::Restart { .. }),
+            };
+            if counts {
                 let backoff = memory.backoff.entry(slot.clone()).or_default();
                 recovery::attempted(backoff, now.mono, jitter);
+                backoff.last.clear();
             }
-            recovery
+            counts
         }
         Op::CreateVolume { key } => {
             if step.cause == Cause::DeletedElsewhere {
@@ -239,6 +246,13 @@ fn done(
         Op::CreateNetwork { .. } => memory.resource_backoff.remove(&step.resource).is_some(),
         _ => false,
     }
+}
+
+/// Whether a slot is restarted once more for one run of another service. The first time is no
+/// fault of its own; that it was for nothing must not go on for ever.
+fn is_repeated(memory: &mut Memory, slot: &Slot, run: &Followed) -> bool {
+    let before = memory.followed.insert(slot.clone(), run.clone());
+    run.since.is_some() && before.as_ref() == Some(run)
 }
 
 fn fail<'m>(

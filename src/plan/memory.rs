@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::hold::Holds;
-use super::step::Resource;
+use super::step::{Followed, Resource};
 use super::update::{Pin, Update};
 use crate::clock::{Mono, Timestamp};
 use crate::engine::{ContainerId, Tier};
@@ -46,6 +46,8 @@ pub struct Memory {
     pub pins: BTreeMap<String, Pin>,
     /// The container that homeostat itself runs in.
     pub own: Option<ContainerId>,
+    /// The run of another service for which a slot was last restarted.
+    pub followed: BTreeMap<Slot, Followed>,
     /// When something last happened to a slot's containers.
     pub touched: BTreeMap<Slot, Timestamp>,
     /// When a service became the one that others softly wait for.
@@ -133,14 +135,15 @@ impl Memory {
     }
 }
 
-/// Failures in a row of one slot or resource.
+/// Attempts in a row for one slot or resource, none of which lasted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Backoff {
     /// How many.
     pub failures: u32,
     /// Don't try before this.
     pub not_before: Mono,
-    /// Why the last one failed, for people; no secrets.
+    /// Why the last one failed, for people, no secrets; empty if the engine did it and it is only
+    /// that it didn't last.
     pub last: String,
     /// Ready since, in the present run.
     pub ready_since: Option<Mono>,

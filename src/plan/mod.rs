@@ -46,7 +46,7 @@ use crate::observed::{Container, Observed, Slot, canonical_reference};
 
 pub use memory::Memory;
 pub use report::{Entry, Report, SlotReport, SlotStatus, Standing};
-pub use step::{Cause, NetworkRef, Op, Plan, Resource, Step, StepId, Target};
+pub use step::{Cause, Followed, NetworkRef, Op, Plan, Resource, Step, StepId, Target};
 pub use teardown::teardown;
 
 /// What one call plans for.

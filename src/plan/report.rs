@@ -63,11 +63,11 @@ pub enum Standing {
     Blocked(String),
     /// The next attempt comes later.
     Backoff {
-        /// Attempts that failed in a row.
+        /// Attempts so far, whatever each came of.
         failures: u32,
         /// Time until the next one.
         remaining: Duration,
-        /// Why the last one failed.
+        /// Why the last one failed; empty if it went through and didn't last.
         last: String,
     },
     /// The engine refuses a call that it needs; somebody must allow it.
@@ -216,9 +216,10 @@ impl fmt::Display for Standing {
             Self::Held(why) => write!(f, "held({why})"),
             Self::Blocked(why) => write!(f, "blocked({why})"),
             Self::Backoff { failures, remaining, last } => {
-                write!(f, "backoff({failures} failed")?;
+                let plural = if *failures == 1 { "" } else { "s" };
+                write!(f, "backoff({failures} attempt{plural}")?;
                 if !last.is_empty() {
-                    write!(f, ": {last}")?;
+                    write!(f, ", the last one failed: {last}")?;
                 }
                 write!(f, "; next in {})", Tenths(*remaining))
             }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::leftover::NameMend;
 use super::service::{SlotPlan, SlotState};
-use super::step::{Cause, Op, StepId, Target};
+use super::step::{Cause, Followed, Op, StepId, Target};
 use super::{Planner, Standing};
 use crate::clock::Timestamp;
 use crate::compose::types::RestartPolicy;
@@ -42,7 +42,12 @@ impl<'a> Planner<'a> {
         if container.is_live() {
             let crowd = group.iter().skip(1).any(|c| !self.is_aside(&plan.slot, c));
             let work = name.is_some() || crowd || !mends.is_empty();
-            if work && let Some(standing) = self.slot_backoff(&plan.slot) {
+            // How often its process fell says nothing of what surrounds it.
+            let refused = self.memory.backoff.get(&plan.slot).is_some_and(|b| !b.last.is_empty());
+            if work
+                && refused
+                && let Some(standing) = self.slot_backoff(&plan.slot)
+            {
                 return self.wait(plan, state, standing);
             }
         } else {
@@ -175,17 +180,22 @@ impl<'a> Planner<'a> {
         for name in namespace_parents(plan.service) {
             let Some(parent) = self.services.get(name) else { continue };
             if let Some(step) = parent.first_start {
-                return Some((Cause::ParentRestarted(name.to_owned()), Some(step)));
+                let followed = Followed { service: name.to_owned(), since: None };
+                return Some((Cause::ParentRestarted(followed), Some(step)));
             }
             if self.is_later(parent.first_started, container.started) {
-                return Some((Cause::ParentRestarted(name.to_owned()), None));
+                let since = parent.first_started;
+                let followed = Followed { service: name.to_owned(), since };
+                return Some((Cause::ParentRestarted(followed), None));
             }
         }
         for (name, _) in plan.service.depends_on.iter().filter(|(_, d)| d.restart) {
             let Some(state) = self.services.get(name.as_str()) else { continue };
             let created = matches!(state.first, Some(Target::Created(_)));
             if created || self.is_later(state.first_created, container.started) {
-                return Some((Cause::DependencyReplaced(name.clone()), state.first_start));
+                let since = state.first_created.filter(|_| !created);
+                let followed = Followed { service: name.clone(), since };
+                return Some((Cause::DependencyReplaced(followed), state.first_start));
             }
         }
         let reason = self.judge(plan, container).restart?;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::clock::Timestamp;
 use crate::engine::ContainerId;
 use crate::observed::Slot;
 
@@ -238,6 +239,15 @@ impl Op {
     }
 }
 
+/// The other service's container that asks for a restart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Followed {
+    /// The other service.
+    pub service: String,
+    /// When its container was started or made; `None` where an earlier step of the plan does so.
+    pub since: Option<Timestamp>,
+}
+
 /// Why a step is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cause {
@@ -269,9 +279,9 @@ pub enum Cause {
     /// The container whose namespace or volumes it shares was replaced.
     ParentReplaced(String),
     /// The container whose namespace it shares was restarted: the shared namespace is gone.
-    ParentRestarted(String),
+    ParentRestarted(Followed),
     /// A dependency with `restart: true` was replaced.
-    DependencyReplaced(String),
+    DependencyReplaced(Followed),
     /// Not attached.
     NotConnected,
     /// Attached to a network of that name that is gone.
@@ -375,11 +385,11 @@ impl fmt::Display for Cause {
             Self::ParentReplaced(name) => {
                 write!(f, "shares a namespace with {name}, which is replaced")
             }
-            Self::ParentRestarted(name) => {
-                write!(f, "shares a namespace with {name}, which was restarted")
+            Self::ParentRestarted(parent) => {
+                write!(f, "shares a namespace with {}, which was restarted", parent.service)
             }
-            Self::DependencyReplaced(name) => {
-                write!(f, "{name} was replaced and asks for a restart")
+            Self::DependencyReplaced(dependency) => {
+                write!(f, "{} was replaced and asks for a restart", dependency.service)
             }
             Self::NotConnected => f.write_str("not connected"),
             Self::StaleNetwork => f.write_str("connected to another network of that name"),

@@ -54,6 +54,26 @@ async fn a_process_that_ends_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_child_is_restarted_at_once_however_often_its_parent_was() {
+    let yaml = "
+services:
+  vpn: {image: 'app:1'}
+  app: {image: 'app:1', network_mode: 'service:vpn'}
+";
+    let scene = Scene::on(engine(1), goal(1, yaml));
+    sleep(secs(30)).await;
+    let before = scene.count("/restart", "p-app-1");
+    for round in 1..=6 {
+        scene.sim.restart("p-vpn-1").await.expect("restarts");
+        // Not long enough for anything to be forgiven.
+        sleep(secs(5)).await;
+        assert_eq!(scene.status("app"), SlotStatus::Ready, "{}", scene.show());
+        let restarts = scene.count("/restart", "p-app-1") - before;
+        assert_eq!(restarts, round, "once for each time\n{}", scene.show());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_create_that_the_engine_rejects_and_its_edit_is_tried_at_once() {
     let sim = engine(1);
     sim.inject(SimFault {

@@ -175,7 +175,7 @@ fn a_backoff_is_waited_out() {
     let not_before = w.now.mono.after(std::time::Duration::from_millis(1500));
     let backoff = Backoff { failures: 2, not_before, ..Backoff::default() };
     w.memory.backoff.insert(slot("web", 1), backoff);
-    w.expect(&["service web/1: backoff(2 failed; next in 1.5 s)"]);
+    w.expect(&["service web/1: backoff(2 attempts; next in 1.5 s)"]);
     assert_eq!(w.planned().1.wake, Some(not_before));
     w.now.mono = not_before;
     w.expect(&["[]     -> #1 service web/1: start  (exited 1, attempt 3)"]);

@@ -1,9 +1,12 @@
 //! Networks that are missing, strange, doubled or changed, and endpoints that are wrong.
 
+use std::time::Duration;
+
 use super::fixture::{World, at, id, made_network, network, service, slot};
 use crate::compose::types::ServiceNetwork;
 use crate::observed::{ContainerState, Endpoint, labels};
 use crate::plan::Op;
+use crate::plan::memory::Backoff;
 
 fn web() -> World {
     let lan = ServiceNetwork { aliases: vec!["www".into()], ..at("10.0.0.2") };
@@ -17,6 +20,20 @@ fn a_disconnected_container_is_connected_again() {
         c.networks.remove("p_lan");
     });
     w.expect(&["[]     -> #1 service web/1: connect to lan  (not connected)"]);
+}
+
+#[test]
+fn an_endpoint_waits_for_its_own_failures_and_not_for_those_of_the_process() {
+    let mut w = web();
+    w.fault("web", |c| {
+        c.networks.remove("p_lan");
+    });
+    let not_before = w.now.mono.after(Duration::from_secs(60));
+    let fell = Backoff { failures: 9, not_before, ..Backoff::default() };
+    w.memory.backoff.insert(slot("web", 1), fell.clone());
+    w.expect(&["[]     -> #1 service web/1: connect to lan  (not connected)"]);
+    w.memory.backoff.insert(slot("web", 1), Backoff { last: "no room".into(), ..fell });
+    w.expect(&["service web/1: backoff(9 attempts, the last one failed: no room; next in 60.0 s)"]);
 }
 
 #[test]

@@ -69,8 +69,8 @@ fn a_pull_that_failed_waits_and_says_why() {
     w.memory.resource_backoff.insert(Resource::Image("hub/web:1".into()), backoff);
     w.expect(&[
         "[]     -> #1 network p_default: create  (missing)",
-        "image hub/web:1: backoff(1 failed: no route; next in 4.0 s)",
-        "service web/1: blocked(image hub/web:1 can't be pulled: backoff(1 failed: no route; next in 4.0 s))",
+        "image hub/web:1: backoff(1 attempt, the last one failed: no route; next in 4.0 s)",
+        "service web/1: blocked(image hub/web:1 can't be pulled: backoff(1 attempt, the last one failed: no route; next in 4.0 s))",
     ]);
 }
 

@@ -41,7 +41,8 @@ fn row_21_a_container_that_cannot_be_stopped_holds_up_nobody_else() {
     stack.until(Duration::from_secs(25), "the deadline is said", |view| {
         view.report.slots.iter().any(|(slot, report)| {
             // The replacement that was begun counts too.
-            slot.service == "stuck" && report.message.starts_with("backoff(2 failed: Timeout")
+            slot.service == "stuck"
+                && report.message.starts_with("backoff(2 attempts, the last one failed: Timeout")
         })
     });
     proxy.heal();
