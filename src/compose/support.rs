@@ -48,6 +48,15 @@ pub(super) fn translatable(project: &Project, root: &Mapping, sources: &mut Sour
         proxy_environment: &BTreeMap::new(),
         hash: &service_hash,
     };
+    for (key, volume) in &project.volumes {
+        if !volume.external && !translate::is_engine_name(&volume.name) {
+            let node = root.get("volumes").and_then(|volumes| volumes.get(key));
+            let place = node.and_then(|node| node.get("name")).map(|name| name.place);
+            let place = place.or(node.map(|node| node.key)).unwrap_or_default();
+            let (name, not) = (&volume.name, translate::NOT_A_NAME);
+            sources.report(place, format!("volumes.{key}.name is invalid: '{name}' {not}"));
+        }
+    }
     for service in project.services.values() {
         let bound = translate::bind(service, project, &ids, "", 1, &context);
         let Err(error) = bound else { continue };

@@ -108,9 +108,10 @@ const fn hooks(name: &'static str, hook: &'static Accepts, object: &'static Obje
 static A_HOOK: Accepts = Accepts::Object(&HOOK);
 static A_PRE_START: Accepts = Accepts::Object(&PRE_START);
 
-/// A name that the engine takes for a container.
+/// Docker Compose's pattern, which isn't anchored: the engine's own is checked later.
 fn container_name(text: &str) -> bool {
-    text.len() > 1 && text.bytes().any(|b| b.is_ascii_alphanumeric())
+    let more = |b: u8| b.is_ascii_alphanumeric() || b"_.-".contains(&b);
+    text.as_bytes().windows(2).any(|pair| pair[0].is_ascii_alphanumeric() && more(pair[1]))
 }
 
 /// One of the policies, or `every_` and a duration.

@@ -122,6 +122,17 @@ pub fn container_name(project: &Project, service: &Service, number: u32) -> Stri
     service.container_name.clone().filter(|name| !name.is_empty()).unwrap_or_else(default)
 }
 
+/// What the engine takes for the name of a container or a volume.
+pub fn is_engine_name(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    let first = bytes.next().is_some_and(|b| b.is_ascii_alphanumeric());
+    first && bytes.len() > 0 && bytes.all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
+}
+
+/// What is said of a name that isn't.
+pub const NOT_A_NAME: &str = "is no name for the engine: it takes at least two letters, digits, \
+                              `_`, `.` and `-`, the first a letter or digit";
+
 /// Binds a service to its parents' containers and translates it.
 ///
 /// `image_id` goes into a label, the body names the image by its reference; empty leaves the
@@ -138,6 +149,10 @@ pub fn bind(
     number: u32,
     context: &BindContext<'_>,
 ) -> Result<Bound, TranslateError> {
+    if let Some(name) = service.container_name.as_deref().filter(|name| !is_engine_name(name)) {
+        let at = format!("services.{}.container_name", service.name);
+        return Err(TranslateError::invalid(at, format!("'{name}' {NOT_A_NAME}")));
+    }
     let mut canonical = references::replace_references(service, ids)?;
     references::replace_image_sources(project, context.images, &mut canonical);
     let hash = (context.hash)(&canonical);
