@@ -60,11 +60,8 @@ pub fn networks(project: &Project) -> String {
 /// `config --images`: image of each enabled service; one that is only built is named after it.
 pub fn images(project: &Project) -> String {
     let mut out = String::new();
-    for (name, service) in &project.services {
-        match &service.image {
-            Some(image) => out.push_str(image),
-            None => out.push_str(&format!("{}-{name}", project.name)),
-        }
+    for image in project.services.values().filter_map(|service| service.image.as_ref()) {
+        out.push_str(image);
         out.push('\n');
     }
     out

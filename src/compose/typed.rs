@@ -19,8 +19,11 @@ type Tree = Map<String, Value>;
 /// A project from its canonical tree.
 pub(super) fn project(canonical: Tree, name: &str) -> Project {
     let mut project = Project { name: name.to_owned(), ..Project::default() };
-    for (name, map) in objects(&canonical, "services") {
-        project.services.insert(name.clone(), service(name, map.clone()));
+    for (key, map) in objects(&canonical, "services") {
+        let mut service = service(key, map.clone());
+        // Docker Compose's name for what it builds.
+        service.image.get_or_insert_with(|| format!("{name}-{key}"));
+        project.services.insert(key.clone(), service);
     }
     for (key, map) in objects(&canonical, "networks") {
         project.networks.insert(key.clone(), network(key, map));
@@ -105,6 +108,7 @@ pub(super) fn service(name: &str, tree: Tree) -> Service {
         name: name.to_owned(),
         image: text(&tree, "image"),
         platform: text(&tree, "platform"),
+        names_no_image: !tree.contains_key("image"),
         has_build: tree.contains_key("build"),
         container_name: text(&tree, "container_name"),
         scale: u32::try_from(scale).unwrap_or(0),

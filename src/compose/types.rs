@@ -56,10 +56,12 @@ pub struct Project {
 pub struct Service {
     /// Service name, the key under `services`.
     pub name: String,
-    /// Image reference; `None` when the service only says how to build it.
+    /// Image reference; `{project}-{service}` where the service only says how to build it.
     pub image: Option<String>,
     /// `platform`, as `os[/arch[/variant]]`.
     pub platform: Option<String>,
+    /// The files name no image: no registry has it.
+    pub names_no_image: bool,
     /// The service has a `build` section.
     pub has_build: bool,
     /// Explicit container name; forbids a scale above 1.

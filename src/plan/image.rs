@@ -29,13 +29,19 @@ impl Planner<'_> {
         }
         let present = self.image_id(reference).is_some();
         let always = service.pull_policy == PullPolicy::Always
+            && !service.names_no_image
             && !self.memory.pulled.contains(reference)
             && !reference.starts_with("sha256:");
         if present && !always {
             return SupplyState::Present;
         }
+        let built = format!("docker compose build {}", service.name);
+        if !present && service.names_no_image {
+            return SupplyState::Blocked(format!("image {reference} is missing; run `{built}`"));
+        }
         if !present && matches!(service.pull_policy, PullPolicy::Never | PullPolicy::Build) {
-            let mend = if service.has_build { "docker compose build" } else { "docker pull" };
+            let pulled = format!("docker pull {reference}");
+            let mend = if service.has_build { built } else { pulled };
             return SupplyState::Blocked(format!(
                 "image {reference} is missing and may not be pulled; `{mend}` provides it"
             ));
@@ -47,7 +53,8 @@ impl Planner<'_> {
             return if present {
                 SupplyState::Present
             } else {
-                SupplyState::Blocked(format!("image {reference} can't be pulled: {why}"))
+                let or = if service.has_build { format!("; or run `{built}`") } else { "".into() };
+                SupplyState::Blocked(format!("image {reference} can't be pulled: {why}{or}"))
             };
         }
         let op = Op::Pull { reference: reference.to_owned(), platform: service.platform.clone() };

@@ -332,8 +332,14 @@ fn exchange(name: &str, net: u8, text: &str, services: &[(&str, usize)]) {
         .replace("FILES", &files.path().to_string_lossy())
         .replace("10.NET.", &format!("10.{net}."))
         .replace("PROJECT", &format!("it-{name}"));
+    let builds = text.contains("build:");
     let mut stack = Stack::start(name, Setup { compose: text, ..Setup::default() });
     let compose = Compose::of(&stack);
+    let built = format!("{}-one", stack.project);
+    if builds {
+        // It waits for its image, and sees it come.
+        docker(&["tag", "homeostat-test/stand-ins:1", &built]);
+    }
     stack.settle(LONG);
     let ours = inspect(&stack);
     let count: usize = services.iter().map(|(_, n)| n).sum();
@@ -371,6 +377,9 @@ fn exchange(name: &str, net: u8, text: &str, services: &[(&str, usize)]) {
     }
     compose.run(&["down", "--volumes"]);
     assert_gone(&stack.project);
+    if builds {
+        docker(&["rmi", &built]);
+    }
 }
 
 #[test]
@@ -387,4 +396,9 @@ fn services_that_need_and_share() {
 #[test]
 fn a_bare_file() {
     exchange("bare", 217, BARE, &[("one", 1)]);
+}
+
+#[test]
+fn an_image_that_was_built() {
+    exchange("built", 218, "services: {one: {build: ., command: sleep}}", &[("one", 1)]);
 }

@@ -27,7 +27,7 @@ fn a_missing_image_is_pulled_once_for_all_its_services() {
 fn an_image_that_may_not_be_pulled_blocks_with_the_mend() {
     pulling(PullPolicy::Never).expect(&[
         "[]     -> #1 network p_default: create  (missing)",
-        "service web/1: blocked(image hub/web:1 is missing and may not be pulled; `docker pull` provides it)",
+        "service web/1: blocked(image hub/web:1 is missing and may not be pulled; `docker pull hub/web:1` provides it)",
     ]);
     let mut w = pulling(PullPolicy::Build);
     w.edit("web", |mut s| {
@@ -36,8 +36,26 @@ fn an_image_that_may_not_be_pulled_blocks_with_the_mend() {
     });
     w.expect(&[
         "[]     -> #1 network p_default: create  (missing)",
-        "service web/1: blocked(image hub/web:1 is missing and may not be pulled; `docker compose build` provides it)",
+        "service web/1: blocked(image hub/web:1 is missing and may not be pulled; `docker compose build web` provides it)",
     ]);
+}
+
+#[test]
+fn what_only_a_build_makes_is_never_pulled() {
+    for policy in [PullPolicy::Missing, PullPolicy::Always] {
+        let mut w = pulling(policy);
+        w.edit("web", |s| Service { has_build: true, names_no_image: true, ..s });
+        w.expect(&[
+            "[]     -> #1 network p_default: create  (missing)",
+            "service web/1: blocked(image hub/web:1 is missing; run `docker compose build web`)",
+        ]);
+        w.image("hub/web:1", "sha256:1");
+        w.expect(&[
+            "[]     -> #1 network p_default: create  (missing)",
+            "[1]    -> #2 service web/1: create p-web-1  (missing)",
+            "[2]    -> #3 service web/1: start  (new container)",
+        ]);
+    }
 }
 
 #[test]
