@@ -136,7 +136,7 @@ fn count_deaths(
             (update.new, update.deaths, update.last_death) = (Some(new.clone()), 0, None);
             changed = true;
         }
-        if update.is_news(container) {
+        if update.is_news(container, observed) {
             update.deaths = update.deaths.saturating_add(1);
             update.last_death = container.finished;
             changed = true;

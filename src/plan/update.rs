@@ -13,7 +13,7 @@ use crate::clock::Timestamp;
 use crate::compose::types::Service;
 use crate::desired::{Desired, RollbackPolicy, ServiceTraits};
 use crate::engine::ContainerId;
-use crate::observed::{Container, ContainerState};
+use crate::observed::{Container, ContainerState, ExitCause, Observed};
 
 /// A new container that nobody can call ready has proved itself when it has run for so long.
 pub const PROOF: Duration = Duration::from_secs(10);
@@ -51,17 +51,21 @@ pub struct Update {
 
 impl Update {
     /// The deaths of the new container, a last one that isn't counted yet included.
-    pub fn deaths_of(&self, new: &Container) -> u32 {
+    pub fn deaths_of(&self, new: &Container, observed: &Observed) -> u32 {
         let known = if self.new.as_ref() == Some(&new.id) { self.deaths } else { 0 };
-        let counted = known + u32::from(self.is_news(new));
+        let counted = known + u32::from(self.is_news(new, observed));
         // The engine counts the restarts that it makes itself.
         counted.max(u32::try_from(new.restart_count).unwrap_or(u32::MAX))
     }
 
-    /// It has ended, and that end isn't counted yet.
-    pub fn is_news(&self, new: &Container) -> bool {
+    /// It has ended by itself, and that end isn't counted yet. What somebody did to it through
+    /// the engine says nothing of its version.
+    pub fn is_news(&self, new: &Container, observed: &Observed) -> bool {
         let seen = self.last_death.filter(|_| self.new.as_ref() == Some(&new.id));
-        new.state == ContainerState::Exited && new.started.is_some() && new.finished > seen
+        let undecided = new.slot().is_some_and(|slot| observed.hands.yields.contains_key(&slot));
+        let cause = observed.cause(new).filter(|_| new.state == ContainerState::Exited);
+        let itself = matches!(cause, Some(ExitCause::Spontaneous | ExitCause::Unknown));
+        itself && !undecided && new.finished > seen
     }
 }
 

@@ -172,7 +172,7 @@ impl<'a> Planner<'a> {
             }
             _ => None,
         };
-        let deaths = update.deaths_of(new);
+        let deaths = update.deaths_of(new, self.observed);
         let died = (deaths >= DEATHS).then(|| {
             let code = new.exit_code.map(|code| format!("exited {code}, ")).unwrap_or_default();
             format!("{code}{deaths} times before it was ready")

@@ -289,7 +289,7 @@ fn a_changed_network_comes_back_to_a_container_whose_replacement_waits() {
         "[3]    -> #4 network p_default: create  (configuration changed)",
         "[1,4]  -> #5 service a/1: connect to default  (connected to another network of that name)",
         "[2,4]  -> #6 service b/1: connect to default  (connected to another network of that name)",
-        "service a/1: blocked(image newer is missing and may not be pulled; `docker pull` provides it)",
+        "service a/1: blocked(image newer is missing and may not be pulled; `docker pull newer` provides it)",
     ]);
 }
 

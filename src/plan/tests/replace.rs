@@ -190,14 +190,14 @@ fn an_update_whose_image_cannot_be_had_leaves_the_old_version_working() {
         s
     });
     w.expect(&[
-        "service web/1: blocked(image newer is missing and may not be pulled; `docker pull` provides it)",
+        "service web/1: blocked(image newer is missing and may not be pulled; `docker pull newer` provides it)",
     ]);
     let container = old(&mut w);
     container.state = ContainerState::Exited;
     container.exit_code = Some(1);
     w.expect(&[
         "[]     -> #1 service web/1: start  (exited 1)",
-        "service web/1: blocked(image newer is missing and may not be pulled; `docker pull` provides it)",
+        "service web/1: blocked(image newer is missing and may not be pulled; `docker pull newer` provides it)",
     ]);
 }
 
