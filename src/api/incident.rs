@@ -126,6 +126,9 @@ fn next(incident: &Incident) -> String {
         Some(Stop::CrashLoop) => {
             format!("crash loop; mend it, or `homeostat incident retry {id}`")
         }
+        Some(Stop::Update) => {
+            format!("edit the file, or `homeostat incident retry {id}` to try the update again")
+        }
         None => "over when the service has been ready for 10 minutes".to_owned(),
     }
 }

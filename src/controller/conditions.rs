@@ -65,14 +65,15 @@ pub(super) fn stall<'i>(
     let mut reason = "NotStalled";
     let mut told = Vec::new();
     for incident in stalled {
-        reason = match incident.stopped {
-            Some(Stop::CrashLoop) => "CrashLoop",
-            _ => "BudgetExhausted",
-        };
         let Incident { slot, spent, budget, id, .. } = incident;
+        let what;
+        (reason, what) = match incident.stopped {
+            Some(Stop::CrashLoop) => ("CrashLoop", format!("{spent} of {budget} attempts failed")),
+            Some(Stop::Update) => ("UpdateFailed", "its update failed".to_owned()),
+            _ => ("BudgetExhausted", format!("{spent} of {budget} attempts failed")),
+        };
         told.push(format!(
-            "service {slot}: {spent} of {budget} attempts failed (incident {id}); mend it, or \
-             `homeostat incident retry {id}`"
+            "service {slot}: {what} (incident {id}); mend it, or `homeostat incident retry {id}`"
         ));
     }
     (holds_true(!told.is_empty()), reason, told.join("; "))

@@ -46,7 +46,8 @@ pub fn sights(
                 engine_restarts: container.map_or(0, |c| c.restart_count),
                 engine_owned: service.restart != RestartPolicy::No,
                 // A rollout that isn't over has its own end: back to what worked, or a person.
-                held: memory.holds.of(&slot).is_some() || memory.updates.contains_key(&slot),
+                held: memory.holds.of(&slot).is_some()
+                    || memory.updates.contains_key(&slot) && memory.incidents.of(&slot).is_none(),
                 deadline,
                 slot,
             });

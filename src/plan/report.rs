@@ -232,6 +232,9 @@ impl fmt::Display for Standing {
             Self::Exhausted { spent, budget, why: Stop::CrashLoop } => {
                 write!(f, "exhausted(crash loop; {spent} of {budget} attempts)")
             }
+            Self::Exhausted { why: Stop::Update, .. } => {
+                f.write_str("exhausted(its update failed)")
+            }
             Self::InProgress => f.write_str("in_progress"),
             Self::Notice(what) => write!(f, "notice({what})"),
         }

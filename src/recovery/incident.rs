@@ -62,6 +62,8 @@ pub enum Stop {
     Budget,
     /// The service falls again and again, whatever is tried.
     CrashLoop,
+    /// Its update failed, and the version before may not come back by itself.
+    Update,
 }
 
 /// How an incident ended.

@@ -308,6 +308,16 @@ impl Incidents {
         vec![told]
     }
 
+    /// An update failed, and only a person can say what is to become of the service. `cause` says
+    /// what they need to know.
+    pub fn update_failed(&mut self, slot: &Slot, cause: &str, now: Now) -> Vec<Change> {
+        let mut told = self.open_for(slot, cause, now);
+        told.extend(
+            self.change(slot, |incident| incident.stop(Stop::Update).into_iter().collect()),
+        );
+        told
+    }
+
     /// How a slot stands after planning.
     pub fn stands(&mut self, slot: &Slot, standing: Standing, now: Now) -> Vec<Change> {
         let mut told = Vec::new();

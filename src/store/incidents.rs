@@ -397,11 +397,13 @@ const fn stop_word(stop: Option<Stop>) -> &'static str {
         None => "",
         Some(Stop::Budget) => "budget",
         Some(Stop::CrashLoop) => "crash loop",
+        Some(Stop::Update) => "update",
     }
 }
 
 fn stop_of(word: &str) -> Option<Stop> {
-    [Stop::Budget, Stop::CrashLoop].into_iter().find(|stop| stop_word(Some(*stop)) == word)
+    let all = [Stop::Budget, Stop::CrashLoop, Stop::Update];
+    all.into_iter().find(|stop| stop_word(Some(*stop)) == word)
 }
 
 #[cfg(test)]

@@ -141,6 +141,7 @@ fn stopped(incident: &Incident, stop: Stop) -> String {
     let what = match stop {
         Stop::Budget => format!("{spent} of {budget} attempts failed"),
         Stop::CrashLoop => "crash loop: it fell 5 times in 10 minutes".to_owned(),
+        Stop::Update => return incident.cause.clone(),
     };
     format!("{what}; nothing more is tried until it is mended, or `homeostat incident retry {id}`")
 }

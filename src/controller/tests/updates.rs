@@ -5,6 +5,7 @@ use crate::controller::worker::Wish;
 use crate::desired::RollbackPolicy;
 use crate::observed::ContainerState;
 use crate::plan::memory::Insisted;
+use crate::recovery::{Incident, Stop};
 
 /// The version that works, and one that doesn't.
 const WEB: &str = "
@@ -158,13 +159,58 @@ async fn row_31_data_are_not_rolled_back() {
     assert_eq!(all.len(), 2, "both are there for a person to look at");
     assert!(all.iter().all(|c| c.state == ContainerState::Exited), "{}", scene.show());
     assert!(scene.announced.told()[0].starts_with("UpdateNeedsPerson service web/1: "));
+    let open = |scene: &Scene| -> Vec<Incident> {
+        scene.view().incidents.iter().filter(|i| i.is_open()).cloned().collect()
+    };
+    let incident = open(&scene).remove(0);
+    assert_eq!((incident.stopped, incident.spent), (Some(Stop::Update), 0));
+    assert!(incident.escalated.is_some(), "a person is told at once");
+    for needed in ["image aaaa", "image bbbb", "docker run --rm --volumes-from p-web-1:ro"] {
+        assert!(incident.cause.contains(needed), "`{needed}` isn't said: {}", incident.cause);
+    }
     scene.stays_quiet(secs(3600)).await;
+    assert_eq!(open(&scene).len(), 1);
     // Back to the file of before: the old container, which worked.
     scene.sim.behave("app:2", Behaviour::default());
     scene.edit(goal(3, DATA));
     over(&scene).await;
     assert_eq!(only(&scene).await.id, old);
     scene.stays_idle(secs(600)).await;
+    assert_eq!(open(&scene).len(), 0, "another generation");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_person_retries_an_update_that_failed_over_data() {
+    let scene = running(DATA).await;
+    scene.edit(goal(2, &other_image(DATA)));
+    over(&scene).await;
+    let failed = scene.view().incidents[0].clone();
+    // What it lacked is there now.
+    scene.sim.behave("app:2", Behaviour::default());
+    assert_eq!(failed.stopped, Some(Stop::Update));
+    scene.retry_all().await;
+    over(&scene).await;
+    assert_eq!(scene.status("web"), SlotStatus::Ready, "{}", scene.show());
+    assert_eq!(only(&scene).await.image, "app:2");
+    sleep(secs(900)).await;
+    assert!(!scene.view().incidents[0].is_open(), "it was ready for ten minutes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_person_stops_during_its_update_has_not_failed() {
+    let slow = WEB.replace("retries: 3", "retries: 3, start_period: 60s");
+    let scene = running(&slow).await;
+    scene.sim.behave("app:2", Behaviour { ready_after: Some(secs(40)), ..Behaviour::default() });
+    scene.edit(goal(2, &other_image(&slow)));
+    for _ in 0..4 {
+        sleep(secs(5)).await;
+        scene.sim.stop("p-web-1").await.expect("stops");
+        sleep(secs(2)).await;
+        scene.sim.start("p-web-1").await.expect("starts");
+    }
+    over(&scene).await;
+    assert_eq!(scene.status("web"), SlotStatus::Ready, "{}", scene.show());
+    assert_eq!(only(&scene).await.image, "app:2");
 }
 
 #[tokio::test(start_paused = true)]

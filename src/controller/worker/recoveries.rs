@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use super::{Goal, Worker};
 use crate::clock::{Mono, Now};
 use crate::controller::sights::{recoveries, sights, standing, wanted};
+use crate::controller::updates;
 use crate::desired::{Desired, parents};
 use crate::engine::{Fault, PullProgress};
 use crate::execute::{StepError, StepResult};
 use crate::observed::{Observed, Slot};
 use crate::plan::{Op, Plan, Report, Resource, Step};
-use crate::recovery::{Change, IncidentId, StepEnd, Word};
+use crate::recovery::{Change, IncidentId, StepEnd, Stop, Word};
 
 /// A layer of an image that is being pulled, by reference and layer, with its bytes so far.
 pub(super) type Layers = BTreeMap<String, BTreeMap<String, u64>>;
@@ -124,14 +125,20 @@ impl Worker {
     /// Does what a person wants of an incident; false where none of this ID is open.
     pub(super) fn obey(&mut self, id: &IncidentId, word: &Word, by: &str) -> bool {
         let now = self.parts.clock.now();
-        let slot = self.memory.incidents.find(id).cloned();
+        let Some(slot) = self.memory.incidents.find(id).cloned() else { return false };
+        let stopped = self.memory.incidents.of(&slot).and_then(|incident| incident.stopped);
         let Some(changes) = self.memory.incidents.obey(id, word, by, now) else { return false };
         if !matches!(word, Word::Ack(_))
-            && let Some(backoff) = slot.and_then(|slot| self.memory.backoff.get_mut(&slot))
+            && let Some(backoff) = self.memory.backoff.get_mut(&slot)
         {
             backoff.not_before = Mono::default();
         }
         self.tell(&changes, now);
+        let goal = self.parts.goal.borrow().clone();
+        if let (Word::Retry, Some(Stop::Update), Some(goal)) = (word, stopped, goal) {
+            let again = updates::ask_again(&mut self.memory, &[slot.service]);
+            self.write_down(&goal.desired, &again);
+        }
         true
     }
 

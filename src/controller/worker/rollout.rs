@@ -28,6 +28,12 @@ impl Worker {
                     let sentence = pin.sentence();
                     tracing::warn!("{object}: {sentence}");
                     recorder.tell(true, reason, &object, &sentence);
+                    // Before the pin: whoever is killed in between finds the failure again.
+                    if pin.person.is_some() {
+                        let incidents = &mut self.memory.incidents;
+                        let changes = incidents.update_failed(&news.slot, &sentence, now);
+                        self.tell(&changes, now);
+                    }
                     // What comes back is another version: its past is not the new one's.
                     if self.memory.backoff.remove(&news.slot).is_some() {
                         recorder.backoff(&news.slot, None, now);

@@ -9,7 +9,7 @@ use crate::clock::{Mono, Now};
 use crate::observed::Slot;
 use crate::recovery::brake::Brake;
 use crate::recovery::budget::Scenario;
-use crate::recovery::incident::{EndReason, Incident, What};
+use crate::recovery::incident::{EndReason, Incident, Stop, What};
 use crate::recovery::{PROVEN, RECOVERED};
 
 /// How much an incident's clock may move before that is written down.
@@ -115,13 +115,14 @@ impl Incidents {
         let ready = |slot: &Slot| self.tracks.get(slot).is_some_and(|t| t.ready_since.is_some());
         let down: BTreeSet<String> =
             self.open.keys().filter(|slot| !ready(slot)).map(|slot| slot.service.clone()).collect();
-        let services: BTreeSet<&String> = self.open.keys().map(|slot| &slot.service).collect();
+        let faults = self.open.values().filter(|incident| is_fault(incident));
+        let services: BTreeSet<&String> = faults.map(|incident| &incident.slot.service).collect();
         let roots: BTreeMap<String, String> =
             services.into_iter().map(|s| (s.clone(), root(s, &down, needs))).collect();
         let several = roots.values().collect::<BTreeSet<_>>().len() > 1;
         let budget = self.policy.budget(Scenario::MultipleServicesDown);
         let mut told = Vec::new();
-        for incident in self.open.values_mut() {
+        for incident in self.open.values_mut().filter(|incident| is_fault(incident)) {
             if let Some(root) = roots.get(&incident.slot.service) {
                 incident.root.clone_from(root);
             }
@@ -148,7 +149,8 @@ impl Incidents {
     fn set_brake(&mut self, total: usize) -> Option<Change> {
         let is_down = |incident: &&Incident| {
             let track = self.tracks.get(&incident.slot);
-            track.is_none_or(|track| track.ready_since.is_none() && !track.held)
+            is_fault(incident)
+                && track.is_none_or(|track| track.ready_since.is_none() && !track.held)
         };
         let down = self.open.values().filter(is_down).count();
         let brake = Brake::needed(down, total, self.policy.min_healthy);
@@ -173,6 +175,11 @@ impl Incidents {
         }
         times.into_iter().filter(|at| *at > now).min()
     }
+}
+
+/// Something broke. That a new version doesn't work is no sign of a larger trouble.
+fn is_fault(incident: &Incident) -> bool {
+    incident.stopped != Some(Stop::Update)
 }
 
 fn steps(time: Duration) -> u64 {
