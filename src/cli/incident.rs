@@ -11,7 +11,7 @@ use super::status::Source;
 use crate::api::incident::IncidentView;
 use crate::clock::{Clock, SystemClock};
 use crate::controller::recording;
-use crate::recovery::{IncidentId, Incidents, RecoveryPolicy, Word};
+use crate::recovery::{IncidentId, Incidents, RecoveryPolicy, Stop, Word};
 use crate::server::{IncidentWord, Progress};
 use crate::store::{Journal, StateDir};
 
@@ -104,6 +104,10 @@ fn write(options: &Resolved, id: &str, word: &Word) -> Result<(), CliError> {
         return Ok(());
     };
     let project = incident.slot.project.clone();
+    if (word, incident.stopped) == (&Word::Retry, Some(Stop::Update)) {
+        let service = &incident.slot.service;
+        journal.retry_update(&engine, &project, service).map_err(|e| failed(&e))?;
+    }
     // The budget that it had is the one that it gets anew: the files may not be at hand.
     let mut policy = RecoveryPolicy::default();
     let mut budget = policy.budget(incident.scenario);

@@ -56,6 +56,26 @@ impl Journal {
         Ok(write_pin(&self.db, engine, project, service, pin)?)
     }
 
+    /// A person wants a service's failed update tried again by the next run.
+    ///
+    /// # Errors
+    /// Something of it may not be written; asking again is safe.
+    pub fn retry_update(
+        &mut self,
+        engine: &str,
+        project: &str,
+        service: &str,
+    ) -> Result<(), JournalError> {
+        for (slot, mut update) in self.updates(engine, project)? {
+            if slot.service == service {
+                // What is still there of the new version begins anew.
+                (update.deaths, update.new) = (0, None);
+                write_update(&self.db, engine, &slot, &update)?;
+            }
+        }
+        self.set_pin(engine, project, service, None)
+    }
+
     pub(super) fn updates(
         &self,
         engine: &str,
@@ -227,6 +247,12 @@ mod tests {
             assert_eq!(recalled.pins, [("web".to_owned(), pin)].into());
         }
         assert!(journal.load_memory("E", "other").expect("reads").updates.is_empty());
+        journal.set_update("E", &slot, Some(&update)).expect("writes");
+        journal.retry_update("E", "p", "web").expect("writes");
+        let recalled = journal.load_memory("E", "p").expect("reads");
+        let again = Update { deaths: 0, new: None, ..update.clone() };
+        assert_eq!(recalled.updates, [(slot.clone(), again)].into());
+        assert!(recalled.pins.is_empty());
         journal.set_update("E", &slot, None).expect("forgets");
         journal.set_pin("E", "p", "web", None).expect("forgets");
         let recalled = journal.load_memory("E", "p").expect("reads");

@@ -141,7 +141,7 @@ fn stopped(incident: &Incident, stop: Stop) -> String {
     let what = match stop {
         Stop::Budget => format!("{spent} of {budget} attempts failed"),
         Stop::CrashLoop => "crash loop: it fell 5 times in 10 minutes".to_owned(),
-        Stop::Update => return incident.cause.clone(),
+        Stop::Update => "its update failed".to_owned(),
     };
     format!("{what}; nothing more is tried until it is mended, or `homeostat incident retry {id}`")
 }
@@ -149,6 +149,7 @@ fn stopped(incident: &Incident, stop: Stop) -> String {
 /// Why a person is told.
 fn why(incident: &Incident) -> String {
     match incident.stopped {
+        Some(Stop::Update) => incident.cause.clone(),
         Some(stop) => stopped(incident, stop),
         None => {
             let down = incident.clock.passed.as_secs();

@@ -230,6 +230,9 @@ fn a_day_in_the_life_among_people_other_tools_and_crashes() {
         &format!("{}_data", day.project),
     ]);
     assert_eq!(again, data, "its data is as it was");
+    let incidents = day.homeostat(&["get", "incidents"]).stdout;
+    let open: Vec<&str> = incidents.lines().filter(|line| line.contains("exhausted")).collect();
+    assert!(open.len() == 1 && open[0].contains("db"), "a person is told once:\n{incidents}");
 
     // The files as they were, and all is well again.
     day.home.write("compose.yaml", &text(&day.project, &good(), &good()));

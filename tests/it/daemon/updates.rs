@@ -103,7 +103,7 @@ fn row_31_an_update_that_is_undone_is_told_everywhere_and_remembered() {
     home.write("compose.yaml", &web(&project, SERVES).replace("TOKEN", "OTHER"));
     let ran = home.run(&["apply"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
-    daemon.until("the old one goes", || ids().len() == 1 && ids() != first);
+    daemon.until("the old one goes", || matches!(ids(), now if now.len() == 1 && now != first));
     daemon.until("and what it was made of", || bodies(&home).is_empty());
     assert!(daemon.condition("stacks", "UpdateFailed").starts_with("False"));
 }
@@ -150,7 +150,7 @@ fn an_update_leaves_docker_compose_nothing_to_do() {
     let first = facts(&project, "{{.Id}}");
     home.write("compose.yaml", &web(&project, SERVES).replace("TOKEN", "OTHER"));
     let ids = || facts(&project, "{{.Id}}");
-    daemon.until("it is over", || ids().len() == 1 && ids() != first);
+    daemon.until("it is over", || matches!(ids(), now if now.len() == 1 && now != first));
     let updated = ids();
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let binary = root.join(".cache/docker-compose-5.6.1");
@@ -164,4 +164,51 @@ fn an_update_leaves_docker_compose_nothing_to_do() {
     assert_eq!(ids(), updated);
     let listed = compose(&["ps", "-a", "-q"]);
     assert_eq!(listed.split_whitespace().collect::<Vec<_>>(), [updated["web-1"].as_str()]);
+}
+
+#[test]
+fn an_update_that_needs_a_person_is_retried_by_their_word() {
+    let mut home = Home::new();
+    let project = home.project("update-retry");
+    home.write("compose.yaml", &web(&project, SERVES));
+    home.write(
+        "stack.yaml",
+        "apiVersion: homeostat.dev/v1alpha1\nkind: Stack\nmetadata: {name: web}\n\
+         spec: {policy: {rollback: Never}}\n",
+    );
+    let daemon = home.daemon(&[]);
+    daemon.until_ready("web", 1);
+    home.write("compose.yaml", &web(&project, SLEEPS));
+    let open = |home: &Home| -> Vec<serde_json::Value> {
+        let ran = home.run(&["get", "incidents", "-o", "json"]);
+        let list: serde_json::Value = serde_json::from_str(&ran.stdout).expect("JSON");
+        let items = list["items"].as_array().cloned().unwrap_or_default();
+        items.into_iter().filter(|i| i["endedAt"].is_null()).collect()
+    };
+    daemon.until("a person is asked for", || open(&home).len() == 1);
+    daemon.until("everywhere", || {
+        daemon.condition("web", "UpdateFailed").starts_with("True NeedsPerson")
+    });
+    let incident = open(&home).remove(0);
+    let id = incident["id"].as_str().expect("an ID").to_owned();
+    assert!(incident["cause"].as_str().expect("a cause").contains("rollback is Never"));
+    let runs = || facts(&project, "{{.State.StartedAt}}");
+    let failed = runs();
+    daemon.kill();
+    let ran = home.run(&["incident", "retry", &id]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let daemon = home.daemon(&[]);
+    daemon.until("the new one is started again", || runs() != failed);
+    daemon.until("and fails again", || {
+        open(&home).first().is_some_and(|i| i["state"] == "exhausted")
+            && daemon.condition("web", "UpdateFailed").starts_with("True NeedsPerson")
+    });
+    assert_eq!(open(&home)[0]["id"], id.as_str(), "still the same");
+    let again = runs();
+    let ran = home.run(&["incident", "retry", &id]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    daemon.until("with a daemon as without", || runs() != again);
+    home.write("compose.yaml", &web(&project, SERVES));
+    daemon.until("another edit ends it", || open(&home).is_empty());
+    daemon.until("and it serves", || daemon.services()[&format!("{project}/web")] == "ready");
 }
