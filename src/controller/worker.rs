@@ -234,6 +234,7 @@ impl Worker {
         self.recheck(&goal, &observed);
         observed.probes = self.probes.clone();
         self.memory.own = self.parts.own.find(&observed);
+        self.memory.ages.look(&observed, begun);
         self.follow_holds(&goal, &observed, begun).await;
         let doubtful = self.set_doubtful(&observed);
         self.witness(&goal, &observed, begun);

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::age::Ages;
 use super::hold::Holds;
 use super::step::{Followed, Resource};
 use super::update::{Pin, Update};
@@ -48,6 +49,8 @@ pub struct Memory {
     pub own: Option<ContainerId>,
     /// The run of another service for which a slot was last restarted.
     pub followed: BTreeMap<Slot, Followed>,
+    /// How long containers have run, or have been down.
+    pub ages: Ages,
     /// When something last happened to a slot's containers.
     pub touched: BTreeMap<Slot, Timestamp>,
     /// When a service became the one that others softly wait for.

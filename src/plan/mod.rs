@@ -6,6 +6,7 @@
 //! A plan holds only what can be done *now*. What has to wait (a dependency that isn't healthy
 //! yet, a backoff) is in the [`Report`], and the loop plans again when facts change.
 
+pub mod age;
 mod allowance;
 pub mod check;
 mod conflict;

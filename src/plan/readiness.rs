@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::clock::{Mono, Now};
+use crate::clock::Mono;
 use crate::compose::types::Service;
 use crate::desired::{ReadinessPolicy, ServiceTraits};
 use crate::observed::{Container, ContainerState, Health};
@@ -28,14 +28,14 @@ pub struct Verdict {
     pub restart: Option<String>,
 }
 
-/// Judges a container that runs. `probe` must be about this run, or absent.
+/// Judges a container that has run for `up`. `probe` must be about this run, or absent.
 pub fn judge(
     policy: ReadinessPolicy,
     service: &Service,
     traits: &ServiceTraits,
     container: &Container,
     probe: Option<&Readiness>,
-    now: Now,
+    (up, now): (Duration, Mono),
 ) -> Verdict {
     let docker = match container.health {
         Health::Healthy => Some(true),
@@ -74,7 +74,7 @@ pub fn judge(
         };
         return Verdict { status, message, ready, restart: None };
     }
-    let restart = restart_due(service, traits, container, probe, docker, now);
+    let restart = restart_due(service, traits, container, probe, docker, (up, now));
     let was_ready = probe.is_some_and(|p| p.was_ready);
     let unhealthy = restart.is_some() || container.health == Health::Unhealthy || was_ready;
     let status = if unhealthy { SlotStatus::Unhealthy } else { SlotStatus::Starting };
@@ -87,12 +87,11 @@ fn restart_due(
     container: &Container,
     probe: Option<&Readiness>,
     docker: Option<bool>,
-    now: Now,
+    (up, now): (Duration, Mono),
 ) -> Option<String> {
     if container.state != ContainerState::Running {
         return None;
     }
-    let up = container.started.map_or(Duration::ZERO, |s| now.wall.since(s));
     if let Some(probe) = probe {
         match probe.last.answer {
             // Alive by its own protocol: Docker's word alone restarts nothing that answers.
@@ -101,7 +100,7 @@ fn restart_due(
                 let due = probe.failures >= FAILURES_BEFORE_RESTART
                     && (probe.was_ready
                         || up >= start_deadline(service, traits)
-                            && failed_after_start(service, probe, up, now.mono));
+                            && failed_after_start(service, probe, up, now));
                 return due.then(|| format!("{} ({} times)", probe.last.reason, probe.failures));
             }
             Answer::Ready => return None,

@@ -279,9 +279,8 @@ impl<'a> Planner<'a> {
             RestartPolicy::OnFailure(None | Some(0)) => true,
             RestartPolicy::OnFailure(Some(max)) => container.restart_count < u64::from(max),
         };
-        // An end that lies in the future was stamped before the clock jumped back.
-        let ended = container.finished.filter(|_| owned);
-        let Some(passed) = ended.and_then(|t| self.elapsed(t)) else { return false };
+        let ended = owned.then(|| self.memory.ages.since_end(container, self.now)).flatten();
+        let Some(passed) = ended else { return false };
         if passed >= ENGINE_RESTART_GRACE {
             return false;
         }

@@ -323,7 +323,8 @@ impl<'a> Planner<'a> {
     pub(super) fn judge(&self, plan: &SlotPlan<'_>, container: &Container) -> Verdict {
         let probe = self.observed.probes.get(&plan.slot);
         let policy = self.desired.policy.readiness;
-        judge(policy, plan.service, plan.traits, container, probe, self.now)
+        let up = self.memory.ages.since_start(container, self.now).unwrap_or_default();
+        judge(policy, plan.service, plan.traits, container, probe, (up, self.now.mono))
     }
 
     /// Notes why a slot isn't touched.

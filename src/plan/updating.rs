@@ -160,7 +160,7 @@ impl<'a> Planner<'a> {
         let why = match new.state {
             ContainerState::Running | ContainerState::Restarting | ContainerState::Paused => {
                 let verdict = self.judge(plan, new);
-                let up = new.started.and_then(|started| self.elapsed(started)).unwrap_or_default();
+                let up = self.memory.ages.since_start(new, self.now).unwrap_or_default();
                 if new.state == ContainerState::Running && verdict.ready {
                     if self.vouched(plan, new) || up >= PROOF {
                         return Some(Stage::Proven);

@@ -376,3 +376,28 @@ async fn row_30_an_image_that_cannot_be_pulled_leaves_the_old_one_running() {
     scene.says("service web/1", "image absent:1 can't be pulled");
     assert_eq!(scene.announced.bodies(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn row_36_a_clock_that_jumps_neither_fails_nor_delays_an_update() {
+    for jump in [3_600_000, -3_600_000] {
+        let slow = WEB.replace("retries: 3", "retries: 3, start_period: 60s");
+        let scene = running(&slow).await;
+        scene
+            .sim
+            .behave("app:2", Behaviour { ready_after: Some(secs(20)), ..Behaviour::default() });
+        scene.edit(goal(2, &other_image(&slow)));
+        sleep(secs(5)).await;
+        scene.sim.clock().jump_wall(jump);
+        sleep(secs(30)).await;
+        assert_eq!(only(&scene).await.image, "app:2", "{jump}: {}", scene.show());
+        // One that nobody can call ready has proved itself after ten seconds, and not before.
+        let plain = "services: {web: {image: 'app:2'}}";
+        scene.edit(goal(3, plain));
+        sleep(secs(5)).await;
+        scene.sim.clock().jump_wall(-jump);
+        sleep(secs(2)).await;
+        assert_eq!(scene.containers().await.len(), 2, "{jump}: {}", scene.show());
+        sleep(secs(6)).await;
+        assert_eq!(scene.containers().await.len(), 1, "{jump}: {}", scene.show());
+    }
+}

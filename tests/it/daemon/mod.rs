@@ -1,6 +1,7 @@
 //! The binary as a daemon, from outside: `homeostat run` on a real engine.
 
 mod boot;
+mod clock;
 mod command;
 mod crash;
 mod day;
