@@ -78,7 +78,8 @@ impl Worker {
         if before.is_empty() {
             return;
         }
-        self.memory.resource_backoff.clear();
+        // An edit makes no room on a full disk.
+        self.memory.resource_backoff.retain(|_, backoff| backoff.full);
         let now = self.parts.clock.now();
         let (services, recorder) = (&self.services, &self.parts.recorder);
         self.memory.backoff.retain(|slot, _| {

@@ -5,6 +5,7 @@ mod clock;
 mod command;
 mod crash;
 mod day;
+mod disk;
 mod drivers;
 mod engine;
 mod files;

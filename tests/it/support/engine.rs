@@ -4,9 +4,12 @@
 //! It takes root, `dockerd` and `ip`; where one of them is missing the test fails and says so.
 
 use std::fs::File;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::IMAGE;
 
@@ -24,6 +27,35 @@ pub struct OwnEngine {
 impl OwnEngine {
     /// Starts one that knows the image of the stand-ins.
     pub fn start() -> Self {
+        Self::on(None)
+    }
+
+    /// The same, with no more room on its disk than this, such as `40m`.
+    pub fn with_room(room: &str) -> Self {
+        Self::on(Some(room))
+    }
+
+    /// Gives its disk this much room.
+    pub fn make_room(&self, room: &str) {
+        let (size, data) = (format!("remount,size={room}"), self.path("data"));
+        run("mount", &["-o", &size, &data.display().to_string()], "it has a disk of its own");
+    }
+
+    /// Runs something in its network namespace.
+    pub fn within<T: Send>(&self, run: impl FnOnce() -> T + Send) -> T {
+        let namespace = File::open(format!("/run/netns/{}", self.namespace)).expect("is there");
+        // The thread ends there: no other one is moved.
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                let kind = Some(LinkNameSpaceType::Network);
+                move_into_link_name_space(namespace.as_fd(), kind).expect("root may enter");
+                run()
+            });
+            thread.join().expect("it ran")
+        })
+    }
+
+    fn on(room: Option<&str>) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let name = dir.path().file_name().expect("a name").to_string_lossy().to_lowercase();
         let letters: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
@@ -31,6 +63,12 @@ impl OwnEngine {
         run("ip", &["netns", "add", &namespace], "root and iproute2 are needed for an own engine");
         std::fs::write(dir.path().join("daemon.json"), "{}").expect("writes");
         let mut own = Self { dir, namespace, engine: None };
+        if let Some(room) = room {
+            std::fs::create_dir(own.path("data")).expect("a folder");
+            let (size, data) = (format!("size={room}"), own.path("data").display().to_string());
+            let needs = "root is needed for a disk of its own";
+            run("mount", &["-t", "tmpfs", "-o", &size, "tmpfs", &data], needs);
+        }
         own.nsenter(&["ip", "link", "set", "lo", "up"]);
         own.boot();
         own.load_image();
@@ -148,8 +186,10 @@ impl Drop for OwnEngine {
             let _ = Command::new("kill").arg(engine.id().to_string()).status();
             let _ = engine.wait();
         }
-        // The engine mounts its data root over itself.
-        let _ = Command::new("umount").arg(self.path("data")).stderr(Stdio::null()).status();
+        // The engine mounts its data root over itself, over a disk of its own perhaps.
+        for _ in 0..2 {
+            let _ = Command::new("umount").arg(self.path("data")).stderr(Stdio::null()).status();
+        }
         let _ = Command::new("ip").args(["netns", "del", &self.namespace]).status();
     }
 }

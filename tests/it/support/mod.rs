@@ -4,6 +4,7 @@
 
 pub mod engine;
 pub mod plans;
+pub mod registry;
 pub mod scene;
 
 use std::collections::BTreeMap;

@@ -272,10 +272,7 @@ services:
     let edited = edited.replace("more: {image: 'app:1'}", "more: {image: 'hub/more:1'}");
     let pulls = || scene.sim.calls()["POST /images/create"];
     let before = pulls();
-    scene.goal.send_modify(|goal| {
-        let next = self::goal(2, &edited);
-        *goal = Some(next);
-    });
+    scene.edit(goal(3, &edited));
     sleep(secs(300)).await;
     assert_eq!(pulls(), before, "{}", scene.show());
     scene.says("image hub/web:2", "the engine's disk has no room for image hub/web:2");
