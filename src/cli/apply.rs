@@ -45,14 +45,18 @@ pub async fn run(options: &Resolved, args: &ApplyArgs) -> Result<Exit, CliError>
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let begun = clock.now().mono;
     let engine = options.engine(Tier::Reconcile)?;
-    let observed = read(&engine, &*clock, &meant.goal).await?;
+    let limit = args.timeout.get();
+    let observed =
+        tokio::time::timeout(limit, read(&engine, &*clock, &meant.goal)).await.map_err(
+            |_| CliError::Failed(format!("the engine hasn't answered within {}", plain(limit))),
+        )??;
     // Whoever takes over asks nobody.
     let daemon = match args.take_over {
         true => None,
         false => daemon::of(options, &meant, &observed).await?,
     };
     if let Some(daemon) = daemon {
-        return daemon.apply(&args.services, args.timeout.get()).await;
+        return daemon.apply(&args.services, limit).await;
     }
     let goal = meant.goal;
     let memory = Memory { tier: options.tier, ..Memory::insisting() };
@@ -77,7 +81,7 @@ pub async fn run(options: &Resolved, args: &ApplyArgs) -> Result<Exit, CliError>
     journalled.change_holds(&ended).await?;
     let stop = shutdown::on_signals()?;
     let run = Convergence::start(options, args, &engine, &clock, &goal, memory, &journalled)?;
-    let outcome = run.wait(&goal, &clock, args.timeout.get(), &stop).await;
+    let outcome = run.wait(&goal, &clock, limit, &stop).await;
     journalled.close().await;
     let changed = outcome?;
     let took = clock.now().mono.since(begun);
@@ -169,7 +173,46 @@ impl Convergence {
     ) -> Result<usize, CliError> {
         let mut shown = Shown::new(Arc::clone(clock), goal);
         let outcome = self.watch(&mut shown, clock, limit, stop).await;
-        // What has begun ends; nothing new begins.
+        let patience = match &outcome {
+            Over::TimedOut => PATIENCE,
+            Over::Interrupted | Over::Ended(_) => Duration::MAX,
+        };
+        if matches!(outcome, Over::Interrupted) {
+            shown.tell_awaited();
+        }
+        self.finish(&mut shown, patience).await;
+        // An engine that has kept silent may do so again: the lease of a process that is gone is
+        // anybody's.
+        let _ = tokio::time::timeout(patience, self.lease.end(true)).await;
+        self.observing.cancel();
+        if tokio::time::timeout(patience, &mut self.observer).await.is_err() {
+            self.observer.abort();
+        }
+        let Shown { board, course, .. } = shown;
+        board.close();
+        let view = self.tap.views.borrow().clone();
+        let unready =
+            |what: &str| format!("{}: {}", goal.desired.project.name, course.unready(what, &view));
+        match outcome {
+            Over::Ended(End::Settled) => {
+                tell_left_alone(goal, &view.report);
+                Ok(course.changed)
+            }
+            Over::Ended(End::Stuck) => Err(CliError::Failed(unready("can't go on"))),
+            Over::Interrupted => Err(CliError::Interrupted),
+            Over::TimedOut => {
+                let mut why = unready(&format!("not ready after {}", plain(limit)));
+                for step in course.open() {
+                    let unknown = "the engine hasn't answered; the next run looks what came of it";
+                    why.push_str(&format!("\n  {step}: {unknown}"));
+                }
+                Err(CliError::Failed(why))
+            }
+        }
+    }
+
+    /// What has begun ends, or is left behind; nothing new begins.
+    async fn finish(&mut self, shown: &mut Shown, patience: Duration) {
         self.stop.cancel();
         let last = async {
             while let Ok(progress) = self.progress.recv().await {
@@ -179,28 +222,11 @@ impl Convergence {
         tokio::select! {
             _ = &mut self.worker => {}
             () = last => {}
+            // Its intents stand in the journal: the next run looks what came of them.
+            () = tokio::time::sleep(patience) => self.worker.abort(),
         }
         while let Ok(progress) = self.progress.try_recv() {
             shown.step(&progress);
-        }
-        self.lease.end(true).await;
-        self.observing.cancel();
-        let _ = self.observer.await;
-        let Shown { board, course, .. } = shown;
-        board.close();
-        let view = self.tap.views.borrow().clone();
-        let unready = |what: &str| {
-            let why = course.unready(what, &view);
-            CliError::Failed(format!("{}: {why}", goal.desired.project.name))
-        };
-        match outcome {
-            Over::Ended(End::Settled) => {
-                tell_left_alone(goal, &view.report);
-                Ok(course.changed)
-            }
-            Over::Ended(End::Stuck) => Err(unready("can't go on")),
-            Over::Interrupted => Err(CliError::Interrupted),
-            Over::TimedOut => Err(unready(&format!("not ready after {}", plain(limit)))),
         }
     }
 
@@ -238,6 +264,9 @@ impl Convergence {
         }
     }
 }
+
+/// Time that a call which has begun may still take when the time of the command is over.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 enum Over {
     Ended(End),

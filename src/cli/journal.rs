@@ -1,6 +1,7 @@
 //! The journal of a verb that changes something: what it did is there for the next daemon.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::error::{CliError, warn};
 use super::resolved::Resolved;
@@ -14,6 +15,11 @@ use crate::metrics::Metrics;
 use crate::plan::Memory;
 use crate::plan::hold::{HoldChange, Holds};
 use crate::store::{self, Journal, Keeper};
+
+/// Time that the journal has to write what it was handed.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(5);
+/// Time that it has to end after that.
+const ENDED_WITHIN: Duration = Duration::from_millis(500);
 
 /// An open journal.
 pub struct Journalled {
@@ -93,11 +99,15 @@ impl Journalled {
         }
     }
 
-    /// Waits until everything is written. Recorders must be gone.
+    /// Waits until everything is written that was handed over. Recorders should be gone: one that
+    /// a call without an answer still has isn't waited for.
     pub async fn close(self) {
-        let Self { handle, keeper, .. } = self;
+        let Self { handle, keeper, engine, project, .. } = self;
+        // It answers in order.
+        let written = handle.holds(&engine, &project);
+        let _ = tokio::time::timeout(WRITTEN_WITHIN, written).await;
         drop(handle);
         let closed = tokio::task::spawn_blocking(move || keeper.join());
-        let _ = tokio::time::timeout(std::time::Duration::from_secs(5), closed).await;
+        let _ = tokio::time::timeout(ENDED_WITHIN, closed).await;
     }
 }

@@ -79,6 +79,16 @@ impl Board {
         }
     }
 
+    /// Says something that isn't about one resource.
+    pub fn say(&self, text: &str) {
+        let text = printable(text);
+        // Nobody to say it to is no reason to stop.
+        let _ = match &self.live {
+            Some(live) => live.println(text),
+            None => writeln!(io::stderr().lock(), "{text}"),
+        };
+    }
+
     /// Leaves the lines as they are.
     pub fn close(self) {
         for line in self.lines.into_values() {

@@ -73,6 +73,15 @@ impl Shown {
         }
     }
 
+    /// A first Ctrl-C: nothing new begins, and what has begun is named.
+    pub fn tell_awaited(&self) {
+        let open = self.course.open();
+        if !open.is_empty() {
+            let open = open.join(", ");
+            self.board.say(&format!("stopping; waiting for {open}; Ctrl-C again leaves at once"));
+        }
+    }
+
     /// Shows services that became ready, and those that are waited for after a start.
     pub fn view(&mut self, view: &View) {
         for (slot, report) in verdict::in_scope(&view.report, &self.course.scope) {

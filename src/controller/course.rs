@@ -12,12 +12,14 @@ use crate::compose::Project;
 use crate::desired::scope::concerns;
 use crate::execute::StepResult;
 use crate::plan::recovery::SUSTAINED;
-use crate::plan::{Resource, Scope};
+use crate::plan::{Resource, Scope, SlotStatus};
 
 /// A stuck loop gets this long to become unstuck by itself.
 const GRACE: Duration = Duration::from_secs(2);
 /// A service that ended meanwhile must stay up this long before it counts as ready.
 const QUIET: Duration = SUSTAINED;
+/// A service that nobody can tell is ready must have run this long since its start.
+const SETTLING: Duration = Duration::from_secs(1);
 /// A service that had to be started so often isn't waited for any longer.
 const MOST_STARTS: u32 = 6;
 /// Time after which a quiet course is judged again.
@@ -40,12 +42,18 @@ pub struct Course {
     pub scope: Scope,
     /// Steps that changed something.
     pub changed: usize,
+    /// Steps that have begun and haven't ended.
+    open: BTreeMap<Resource, String>,
     starts: BTreeMap<Resource, u32>,
+    /// When each was last started.
+    up: BTreeMap<Resource, Mono>,
     /// When one that had been started was last started again.
     last_again: Option<Mono>,
     /// The last failure of each resource.
     failures: BTreeMap<Resource, String>,
     stuck_since: Option<Mono>,
+    /// When what is settled but for its age is old enough.
+    settles_at: Option<Mono>,
 }
 
 impl Course {
@@ -55,10 +63,13 @@ impl Course {
             project,
             scope,
             changed: 0,
+            open: BTreeMap::new(),
             starts: BTreeMap::new(),
+            up: BTreeMap::new(),
             last_again: None,
             failures: BTreeMap::new(),
             stuck_since: None,
+            settles_at: None,
         }
     }
 
@@ -69,13 +80,21 @@ impl Course {
             return false;
         }
         match &progress.phase {
+            Phase::Started => self.open.insert(resource.clone(), progress.op.clone()),
+            Phase::Ended(..) => self.open.remove(resource),
+            Phase::Pulling(..) => None,
+        };
+        match &progress.phase {
             Phase::Started => {
-                if matches!(progress.action, "start_container" | "restart_container") {
+                if is_start(progress) {
                     self.started(progress, now);
                 }
             }
             Phase::Ended(StepResult::Done(_), _) => {
                 self.changed += 1;
+                if is_start(progress) {
+                    self.up.insert(resource.clone(), now);
+                }
                 if self.starts.get(resource).is_none_or(|starts| *starts == 1) {
                     self.failures.remove(resource);
                 }
@@ -85,6 +104,11 @@ impl Course {
             Phase::Pulling(..) | Phase::Ended(StepResult::Skipped(_), _) => {}
         }
         true
+    }
+
+    /// Steps that have begun and haven't ended, as the plan prints them.
+    pub fn open(&self) -> Vec<String> {
+        self.open.iter().map(|(resource, op)| format!("{resource}: {op}")).collect()
     }
 
     /// Whether this was started more than once.
@@ -122,7 +146,10 @@ impl Course {
         }
         match verdict::judge(view, &self.scope) {
             Verdict::Settled if self.is_quiet(now) && !self.waits_for_proof(view) => {
-                return Some(End::Settled);
+                self.settles_at = self.settled_at(view).filter(|at| now < *at);
+                if self.settles_at.is_none() {
+                    return Some(End::Settled);
+                }
             }
             Verdict::Settled | Verdict::Working => self.stuck_since = None,
             Verdict::Stuck => {
@@ -141,8 +168,19 @@ impl Course {
         slots.any(|slot| concerns(&self.project, &self.scope, &slot))
     }
 
+    /// When everything has run for long enough that nobody can tell is ready.
+    fn settled_at(&self, view: &View) -> Option<Mono> {
+        let unchecked = verdict::in_scope(&view.report, &self.scope)
+            .filter(|(_, report)| report.status == SlotStatus::Ready && !report.checked);
+        let up = unchecked.filter_map(|(slot, _)| self.up.get(&Resource::Slot(slot.clone())));
+        up.map(|up| up.after(SETTLING)).max()
+    }
+
     /// When to judge again even if nothing happens.
     pub fn recheck(&self) -> Duration {
+        if self.settles_at.is_some() {
+            return SETTLING / 10;
+        }
         let soon = self.stuck_since.is_some() || self.last_again.is_some();
         if soon { GRACE / 2 } else { SELDOM }
     }
@@ -163,12 +201,17 @@ impl Course {
     }
 }
 
+fn is_start(progress: &Progress) -> bool {
+    matches!(progress.action, "start_container" | "restart_container")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::controller::observer::Link;
+    use crate::engine::WriteReply;
     use crate::observed::Slot;
-    use crate::plan::{Report, SlotReport, SlotStatus};
+    use crate::plan::{Report, SlotReport};
 
     fn slot(service: &str) -> Slot {
         Slot { project: "p".into(), service: service.into(), number: 1 }
@@ -207,6 +250,34 @@ mod tests {
             assert!(!course.step(&start("db"), at(0)));
         }
         assert_eq!(course.turn(&ready("web"), at(0)), Some(End::Settled));
+    }
+
+    #[test]
+    fn what_nobody_can_tell_is_ready_must_have_run_for_a_second() {
+        let mut course = course(&[]);
+        course.step(&start("web"), at(0));
+        let phase = Phase::Ended(StepResult::Done(WriteReply::default()), Duration::ZERO);
+        course.step(&Progress { phase, ..start("web") }, at(1));
+        let mut view = ready("web");
+        assert_eq!(course.turn(&view, at(1)), None);
+        assert!(course.recheck() < SETTLING);
+        assert_eq!(course.turn(&view, at(1).after(SETTLING)), Some(End::Settled));
+        let mut report = (*view.report).clone();
+        report.slots.get_mut(&slot("web")).expect("there").checked = true;
+        view.report = Arc::new(report);
+        assert_eq!(course.turn(&view, at(1)), Some(End::Settled));
+    }
+
+    #[test]
+    fn what_has_begun_and_not_ended_is_known() {
+        let mut course = course(&[]);
+        course.step(&start("web"), at(0));
+        course.step(&start("db"), at(0));
+        assert_eq!(course.open(), ["service db/1: start", "service web/1: start"]);
+        let skipped = StepResult::Skipped(crate::execute::Skip::Changed);
+        let phase = Phase::Ended(skipped, Duration::ZERO);
+        course.step(&Progress { phase, ..start("db") }, at(1));
+        assert_eq!(course.open(), ["service web/1: start"]);
     }
 
     #[test]

@@ -55,11 +55,16 @@ pub fn ready(report: &Report, scope: &Scope) -> (usize, usize) {
     (slots().filter(|(_, slot)| slot.status.is_good()).count(), slots().count())
 }
 
-/// Whether everything in scope is as it should be and nothing waits.
+/// Whether everything in scope is as it should be and nothing waits. What somebody froze serves
+/// nobody, though it is left as it is.
 pub fn settled(report: &Report, scope: &Scope) -> bool {
-    in_scope(report, scope).all(|(_, slot)| slot.status.is_settled())
+    in_scope(report, scope).all(|(_, slot)| is_settled(slot.status))
         && entries(report, scope).all(|entry| !hinders(&entry.standing))
         && failed_updates(report, scope).next().is_none()
+}
+
+const fn is_settled(status: SlotStatus) -> bool {
+    status.is_settled() && !matches!(status, SlotStatus::Paused)
 }
 
 /// Somebody must clear the way, or it may clear by itself: not settled yet.
@@ -86,7 +91,8 @@ pub fn judge(view: &View, scope: &Scope) -> Verdict {
     if settled(report, scope) {
         return Verdict::Settled;
     }
-    let mut hopeless = failed_updates(report, scope).next().is_some();
+    let paused = in_scope(report, scope).any(|(_, slot)| slot.status == SlotStatus::Paused);
+    let mut hopeless = paused || failed_updates(report, scope).next().is_some();
     let mut given_up: Vec<&Resource> = Vec::new();
     for entry in entries(report, scope) {
         match &entry.standing {
@@ -130,7 +136,7 @@ pub fn reasons(view: &View, scope: &Scope) -> Vec<String> {
     lines.extend(hindering.map(|entry| format!("{}: {}", entry.resource, entry.standing)));
     let failed = failed_updates(report, scope);
     lines.extend(failed.map(|(slot, report)| format!("service {slot}: {}", report.message)));
-    for (slot, report) in in_scope(report, scope).filter(|(_, r)| !r.status.is_settled()) {
+    for (slot, report) in in_scope(report, scope).filter(|(_, r)| !is_settled(r.status)) {
         let head = format!("service {slot}: ");
         if lines.iter().any(|line| line.starts_with(&head)) {
             continue;

@@ -207,6 +207,8 @@ pub struct SlotReport {
     pub differs: bool,
     /// It runs, and its health asks for a restart.
     pub ill: bool,
+    /// Docker or a driver can tell whether it serves, not only that it runs.
+    pub checked: bool,
 }
 
 impl fmt::Display for Standing {

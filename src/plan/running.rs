@@ -123,7 +123,8 @@ impl<'a> Planner<'a> {
         state: SlotState,
     ) -> SlotState {
         if !self.desired.policy.unpause {
-            return self.wait(plan, state, Standing::Held("paused by hand".into()));
+            let why = format!("paused by hand; `docker unpause {}` ends it", container.name);
+            return self.wait(plan, state, Standing::Held(why));
         }
         if let Some(standing) = self.slot_backoff(&plan.slot) {
             return self.wait(plan, state, standing);

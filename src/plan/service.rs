@@ -82,12 +82,13 @@ impl<'a> Planner<'a> {
                 parents: found.as_deref(),
                 hash: hash.as_deref(),
             };
-            let result = self.slot(&plan, &group);
+            let mut result = self.slot(&plan, &group);
             // Beside others that serve, one that is held is as good as unwanted.
             let counts = all_held || self.memory.holds.of(&plan.slot).is_none();
             state.add(&result, group.first().copied(), counts);
             let checked = traits.probed || group.first().is_none_or(|c| c.checks_itself());
             state.unchecked |= result.running && !checked;
+            result.report.checked = checked;
             self.report.slots.insert(plan.slot, result.report);
         }
         self.services.insert(name, state);

@@ -74,7 +74,7 @@ fn a_container_that_goes_away_is_waited_for() {
 fn a_paused_container_is_reported_and_let_go_on_by_policy_only() {
     let mut w = web();
     w.fault("web", |c| c.state = ContainerState::Paused);
-    w.expect(&["service web/1: held(paused by hand)"]);
+    w.expect(&["service web/1: held(paused by hand; `docker unpause p-web-1` ends it)"]);
     w.policy.unpause = true;
     w.expect(&["[]     -> #1 service web/1: unpause  (paused)"]);
 }

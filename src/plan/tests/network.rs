@@ -342,6 +342,6 @@ fn a_paused_container_is_connected_too() {
     });
     w.expect(&[
         "[]     -> #1 service web/1: connect to default  (not connected)",
-        "service web/1: held(paused by hand)",
+        "service web/1: held(paused by hand; `docker unpause p-web-1` ends it)",
     ]);
 }

@@ -1,7 +1,12 @@
 //! The verbs of a person while a daemon keeps the project.
 
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
 use super::harness::{Home, Ran, facts, ran, runs};
-use crate::support::IMAGE;
+use crate::engine_proxy::{Action, EngineProxy, Rule};
+use crate::support::{IMAGE, docker};
 
 fn three(project: &str, image: &str, more: &str) -> String {
     format!(
@@ -128,4 +133,115 @@ fn a_daemon_that_inherits_agrees_with_its_shell() {
     assert_eq!(applied.code, Some(0), "{applied:?}");
     let refused = home.run(&["apply"]);
     assert_eq!(refused.code, Some(2), "{refused:?}");
+}
+
+/// One service, and one that needs it; nobody can tell whether they serve.
+fn plain(project: &str, command: &str) -> String {
+    format!(
+        "\
+name: {project}
+services:
+  web:
+    image: {IMAGE}
+    command: {command}
+    stop_grace_period: 1s
+"
+    )
+}
+
+#[test]
+fn an_apply_ends_in_time_though_the_engine_keeps_silent() {
+    let mut home = Home::new();
+    let project = home.project("silent");
+    home.write("compose.yaml", &plain(&project, "[sleep]"));
+    let proxy = EngineProxy::before_engine().expect("a proxy");
+    proxy.inject(Rule::new(Action::Hang).on("POST /containers/{id}/start").next(1));
+    let begun = Instant::now();
+    let ran = home.run(&["-H", &proxy.host(), "apply", "--timeout", "3s"]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
+    assert!(ran.stderr.contains("not ready after 3s"), "{ran:?}");
+    assert!(ran.stderr.contains("service web/1: start: the engine hasn't answered"), "{ran:?}");
+    // The next run looks first, and finishes it.
+    let ran = home.run(&["-H", &proxy.host(), "apply"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert_eq!(runs(&project).len(), 1);
+    // Nor does an engine that never answers at all keep it.
+    proxy.inject(Rule::new(Action::Hang));
+    let begun = Instant::now();
+    let ran = home.run(&["-H", &proxy.host(), "apply", "--timeout", "2s"]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.stderr.contains("the engine hasn't answered within 2s"), "{ran:?}");
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn the_first_ctrl_c_says_what_it_waits_for_and_the_second_leaves() {
+    let mut home = Home::new();
+    let project = home.project("ctrl-c");
+    home.write("compose.yaml", &plain(&project, "[sleep]"));
+    let proxy = EngineProxy::before_engine().expect("a proxy");
+    proxy.inject(Rule::new(Action::Hang).on("POST /containers/{id}/start").next(1));
+    let mut command = home.command();
+    command.args(["-H", &proxy.host(), "apply"]).stderr(Stdio::piped()).stdout(Stdio::null());
+    let mut child = command.spawn().expect("starts");
+    let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+    let mut until = |word: &str| {
+        let mut seen = String::new();
+        for line in lines.by_ref() {
+            seen += &line.expect("text");
+            seen.push('\n');
+            if seen.contains(word) {
+                return;
+            }
+        }
+        panic!("no `{word}` in\n{seen}");
+    };
+    until("Starting");
+    let interrupt = |pid: u32| {
+        let sent = Command::new("kill").args(["-INT", &pid.to_string()]).status();
+        assert!(sent.expect("kill runs").success());
+    };
+    interrupt(child.id());
+    until("stopping; waiting for service web/1: start; Ctrl-C again leaves at once");
+    assert!(child.try_wait().expect("a child").is_none(), "what has begun may end");
+    interrupt(child.id());
+    let begun = Instant::now();
+    let status = child.wait().expect("ends");
+    assert_eq!(status.code(), Some(130));
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_service_that_dies_at_once_is_not_called_ready() {
+    for with_daemon in [false, true] {
+        let mut home = Home::new();
+        let project = home.project("short");
+        home.write("compose.yaml", &plain(&project, "[job, '500', '7']"));
+        let daemon = with_daemon.then(|| home.daemon(&[]));
+        let ran = home.run(&["apply"]);
+        assert_eq!(ran.code, Some(1), "with a daemon {with_daemon}: {ran:?}");
+        assert!(ran.stderr.contains("exited 7"), "{ran:?}");
+        drop(daemon);
+    }
+}
+
+#[test]
+fn a_paused_service_is_not_called_ready() {
+    for with_daemon in [false, true] {
+        let mut home = Home::new();
+        let project = home.project("paused");
+        home.write("compose.yaml", &plain(&project, "[sleep]"));
+        assert_eq!(home.run(&["apply"]).code, Some(0));
+        let container = format!("{project}-web-1");
+        docker(&["pause", &container]);
+        let daemon = with_daemon.then(|| home.daemon(&[]));
+        let ran = home.run(&["apply"]);
+        assert_eq!(ran.code, Some(1), "with a daemon {with_daemon}: {ran:?}");
+        assert!(ran.stderr.contains(&format!("`docker unpause {container}`")), "{ran:?}");
+        docker(&["unpause", &container]);
+        let ran = home.run(&["apply"]);
+        assert_eq!(ran.code, Some(0), "with a daemon {with_daemon}: {ran:?}");
+        drop(daemon);
+    }
 }

@@ -113,7 +113,7 @@ async fn row_14_a_frozen_container_is_reported_and_left_to_who_froze_it() {
     scene.sim.pause("p-a-1", true).expect("runs");
     sleep(secs(2)).await;
     assert_eq!(scene.status("a"), SlotStatus::Paused);
-    scene.says("service a/1", "held(paused by hand)");
+    scene.says("service a/1", "held(paused by hand");
     scene.stays_quiet(secs(3600)).await;
     assert_eq!(scene.status("b"), SlotStatus::Ready);
     scene.sim.pause("p-a-1", false).expect("is paused");
