@@ -212,7 +212,7 @@ pub struct LogsArgs {
     /// Whose logs
     #[arg(value_name = "SERVICE", required = true)]
     pub services: Vec<String>,
-    /// Go on as lines appear
+    /// Go on as lines appear, over restarts and replacements, until Ctrl-C
     #[arg(short, long)]
     pub follow: bool,
     /// Only the last lines of each container

@@ -1,6 +1,7 @@
 //! `logs`: what the containers of services print, interleaved as it comes.
 
-use std::collections::BTreeSet;
+mod follow;
+
 use std::io::{self, IsTerminal, Write};
 
 use futures_util::StreamExt;
@@ -13,10 +14,13 @@ use super::output::coloured;
 use super::resolved::Resolved;
 use crate::api::quantity::Duration;
 use crate::clock::{Clock, SystemClock, Timestamp};
-use crate::controller::snapshot;
+use crate::compose::Project;
+use crate::compose::translate::container_name;
 use crate::desired::scope::known;
-use crate::engine::{Fault, LogChunk, LogOptions, Tier};
-use crate::observed::Container;
+use crate::engine::{ContainerId, DynEngine, Fault, LogChunk, LogOptions, Tier};
+use crate::observed::{Slot, normalise};
+
+use follow::Follow;
 
 /// A line that has no end yet is shown in pieces of this many bytes.
 const LINE: usize = 64 * 1024;
@@ -44,39 +48,120 @@ pub async fn run(options: &Resolved, args: &LogsArgs) -> Result<Exit, CliError> 
         timestamps: args.timestamps,
     };
     let engine = options.engine(Tier::Observe)?;
-    let seen = snapshot::read_once(&engine, &clock, BTreeSet::new()).await?;
-    let mut containers: Vec<&Container> = seen
-        .observed
-        .of_project(&project.name)
-        .filter(|c| c.service.as_ref().is_some_and(|s| args.services.contains(s)))
-        .collect();
-    containers.sort_by(|a, b| (&a.service, a.number).cmp(&(&b.service, b.number)));
+    let mut show = Show::new(project, &args.services, args.no_log_prefix);
+    if args.follow {
+        return Follow::new(&engine, &clock, project, &args.services, wanted).run(&mut show).await;
+    }
+    let containers = found(&engine, project, &args.services).await?;
     if containers.is_empty() {
-        let names = args.services.join(", ");
-        return Err(CliError::Failed(format!(
-            "{names}: no container in project `{}`; `homeostat apply` makes it",
-            project.name
-        )));
+        return Err(CliError::Failed(nothing(project, &args.services)));
     }
-    let width = containers.iter().map(|c| c.name.chars().count()).max().unwrap_or(0);
-    let prefixed = containers.len() > 1 && !args.no_log_prefix;
     let mut streams: stream::SelectAll<BoxStream<'_, Piece>> = stream::SelectAll::new();
-    for (index, container) in containers.iter().enumerate() {
-        let log = engine.logs(&container.id, &wanted).await?;
-        let prefix = if prefixed { prefix(&container.name, width, index) } else { String::new() };
-        streams.push(log.map(move |piece| (index, prefix.clone(), piece)).boxed());
+    for (slot, id) in containers {
+        let index = show.line(&slot);
+        let log = engine.logs(&id, &wanted).await?;
+        streams.push(log.map(move |piece| (index, piece)).boxed());
     }
-    let mut lines = Lines::new(containers.len());
-    while let Some((index, prefix, piece)) = streams.next().await {
-        if !lines.take(index, &prefix, piece?)? {
+    while let Some((index, piece)) = streams.next().await {
+        if !show.take(index, piece?)? {
             return Ok(Exit::Well);
         }
     }
-    lines.rest()?;
+    show.rest()?;
     Ok(Exit::Well)
 }
 
-type Piece = (usize, String, Result<LogChunk, Fault>);
+type Piece = (usize, Result<LogChunk, Fault>);
+
+/// The containers of these services, by slot; of one that is being replaced there are two.
+async fn found(
+    engine: &DynEngine,
+    project: &Project,
+    services: &[String],
+) -> Result<Vec<(Slot, ContainerId)>, Fault> {
+    let all = engine.containers().await?.into_iter();
+    let mut found: Vec<(Slot, ContainerId)> = all
+        .filter_map(|row| Some((normalise::from_summary(&row).slot()?, row.id)))
+        .filter(|(slot, _)| slot.project == project.name && services.contains(&slot.service))
+        .collect();
+    found.sort();
+    Ok(found)
+}
+
+fn nothing(project: &Project, services: &[String]) -> String {
+    let names = services.join(", ");
+    format!("{names}: no container in project `{}`; `homeostat apply` makes it", project.name)
+}
+
+/// Shows whole lines of each container and stream, so that they don't mix.
+struct Show<'p> {
+    project: &'p Project,
+    /// Characters of the longest name; `None` where one container needs no prefix.
+    width: Option<usize>,
+    lines: Vec<Line>,
+}
+
+/// What one container printed and hasn't ended with a line end, on either stream.
+#[derive(Default)]
+struct Line {
+    prefix: String,
+    open: [Vec<u8>; 2],
+}
+
+impl<'p> Show<'p> {
+    fn new(project: &'p Project, services: &[String], no_prefix: bool) -> Self {
+        let wanted = services.iter().filter_map(|name| project.services.get(name));
+        let names: Vec<String> = wanted
+            .flat_map(|s| (1..=s.scale).map(|number| container_name(project, s, number)))
+            .collect();
+        let width = names.iter().map(|name| name.chars().count()).max();
+        let width = width.filter(|_| names.len() > 1 && !no_prefix);
+        Self { project, width, lines: Vec::new() }
+    }
+
+    /// A container's number.
+    fn line(&mut self, slot: &Slot) -> usize {
+        let index = self.lines.len();
+        let name =
+            self.project.services.get(&slot.service).map_or_else(String::new, |service| {
+                container_name(self.project, service, slot.number)
+            });
+        let prefix = self.width.map_or_else(String::new, |width| prefix(&name, width, index));
+        self.lines.push(Line { prefix, ..Line::default() });
+        index
+    }
+
+    /// False when the reader has left.
+    fn take(&mut self, index: usize, chunk: LogChunk) -> Result<bool, CliError> {
+        let Some(Line { prefix, open }) = self.lines.get_mut(index) else { return Ok(true) };
+        let open = &mut open[usize::from(chunk.stderr)];
+        open.extend_from_slice(&chunk.bytes);
+        let end = match open.iter().rposition(|b| *b == b'\n') {
+            Some(end) => end + 1,
+            None if open.len() > LINE => open.len(),
+            None => return Ok(true),
+        };
+        let whole: Vec<u8> = open.drain(..end).collect();
+        write(prefix, &whole, chunk.stderr)
+    }
+
+    /// What ended without a line end.
+    fn rest(&mut self) -> Result<(), CliError> {
+        (0..self.lines.len()).try_for_each(|index| self.end(index))
+    }
+
+    /// The same of one container.
+    fn end(&mut self, index: usize) -> Result<(), CliError> {
+        let Some(Line { prefix, open }) = self.lines.get_mut(index) else { return Ok(()) };
+        for (stderr, open) in [false, true].into_iter().zip(open) {
+            if !open.is_empty() {
+                open.push(b'\n');
+                write(prefix, &std::mem::take(open), stderr)?;
+            }
+        }
+        Ok(())
+    }
+}
 
 fn prefix(name: &str, width: usize, index: usize) -> String {
     let text = format!("{name:<width$} | ");
@@ -100,49 +185,6 @@ fn since(text: &str, now: Timestamp) -> Result<String, CliError> {
     Err(CliError::Usage(format!(
         "--since: `{text}` is no time; use a duration (10m), RFC 3339 or Unix seconds"
     )))
-}
-
-/// Whole lines of each container and stream, so that they don't mix.
-struct Lines {
-    open: Vec<[(String, Vec<u8>); 2]>,
-}
-
-impl Lines {
-    fn new(containers: usize) -> Self {
-        Self { open: (0..containers).map(|_| Default::default()).collect() }
-    }
-
-    /// False when the reader has left.
-    fn take(&mut self, index: usize, prefix: &str, chunk: LogChunk) -> Result<bool, CliError> {
-        let Some((kept, open)) =
-            self.open.get_mut(index).map(|pair| &mut pair[usize::from(chunk.stderr)])
-        else {
-            return Ok(true);
-        };
-        kept.clear();
-        kept.push_str(prefix);
-        open.extend_from_slice(&chunk.bytes);
-        let end = match open.iter().rposition(|b| *b == b'\n') {
-            Some(end) => end + 1,
-            None if open.len() > LINE => open.len(),
-            None => return Ok(true),
-        };
-        let whole: Vec<u8> = open.drain(..end).collect();
-        write(prefix, &whole, chunk.stderr)
-    }
-
-    /// What ended without a line end.
-    fn rest(self) -> Result<(), CliError> {
-        for pair in self.open {
-            for (stderr, (prefix, mut open)) in [false, true].into_iter().zip(pair) {
-                if !open.is_empty() {
-                    open.push(b'\n');
-                    write(&prefix, &open, stderr)?;
-                }
-            }
-        }
-        Ok(())
-    }
 }
 
 /// The containers' own bytes; a terminal is shown what can't steer it.

@@ -2,9 +2,10 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::harness::{Home, Ran, facts, ran, runs};
+use super::harness::{Home, Ran, SOON, facts, ran, runs};
 use crate::engine_proxy::{Action, EngineProxy, Rule};
 use crate::support::{IMAGE, docker};
 
@@ -244,4 +245,59 @@ fn a_paused_service_is_not_called_ready() {
         assert_eq!(ran.code, Some(0), "with a daemon {with_daemon}: {ran:?}");
         drop(daemon);
     }
+}
+
+#[test]
+fn logs_are_followed_over_restarts_and_replacements_without_a_line_lost_or_shown_twice() {
+    let mut home = Home::new();
+    let project = home.project("logs");
+    let lines = |word: &str| plain(&project, &format!("[print, '{word} one', '{word} two']"));
+    home.write(
+        "compose.yaml",
+        &lines("first").replace("command", "restart: on-failure\n    command"),
+    );
+    assert_eq!(home.run(&["apply"]).code, Some(0));
+    let mut command = home.command();
+    command.args(["logs", "web", "-f"]).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().expect("starts");
+    let out = child.stdout.take().expect("piped");
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&seen);
+    let reader = std::thread::spawn(move || {
+        for line in BufReader::new(out).lines() {
+            kept.lock().expect("no panic").push(line.expect("text"));
+        }
+    });
+    let until = |expected: &[&str]| {
+        let deadline = Instant::now() + SOON;
+        loop {
+            let now = seen.lock().expect("no panic").clone();
+            if now == expected {
+                return;
+            }
+            assert!(Instant::now() < deadline && now.len() <= expected.len(), "{now:#?}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    until(&["first one", "first two"]);
+    let container = format!("{project}-web-1");
+    for rounds in 2..=3 {
+        docker(&["start", &container]);
+        until(&["first one", "first two"].repeat(rounds));
+    }
+    // Another container takes its place.
+    let before = runs(&project);
+    home.write(
+        "compose.yaml",
+        &lines("other").replace("command", "restart: on-failure\n    command"),
+    );
+    assert_eq!(home.run(&["apply"]).code, Some(0));
+    assert_ne!(runs(&project), before);
+    let mut all = ["first one", "first two"].repeat(3);
+    all.extend(["other one", "other two"]);
+    until(&all);
+    assert!(child.try_wait().expect("a child").is_none(), "it goes on");
+    child.kill().expect("ends");
+    child.wait().expect("ends");
+    reader.join().expect("ends");
 }
