@@ -6,14 +6,16 @@ use crate::clock::{Mono, Now};
 use crate::desired::Desired;
 use crate::engine::{ContainerId, Fault};
 use crate::execute::{CommandError, StepError, StepResult};
-use crate::observed::{Container, Observed, Slot};
+use crate::observed::{Observed, Slot};
+#[cfg(doc)]
+use crate::plan::memory::Note;
 use crate::plan::memory::{Backoff, Refusal};
 use crate::plan::{
     Cause, Followed, Memory, Op, Plan, Report, Resource, SlotStatus, Step, Target, recovery,
 };
 
-use super::loss;
 use super::snapshot::Dirty;
+use super::{adoption, loss};
 
 /// A plan under way: which resources it still works on, and what must be read again after.
 #[derive(Debug, Default)]
@@ -278,8 +280,8 @@ pub struct Lessons {
     pub forgiven: Vec<Slot>,
     /// Jobs that ended well: configuration hash and image ID.
     pub jobs: Vec<(Slot, String, String)>,
-    /// Hashes that count as applied from now on.
-    pub applied: Vec<(Slot, String)>,
+    /// What counts as applied from now on, by service or [`Note`].
+    pub applied: Vec<(String, String)>,
     /// When the next slot is forgiven, if it stays ready.
     pub forgives_at: Option<Mono>,
     /// Containers that turned out to be ours, with the names under which they were asked for:
@@ -323,8 +325,15 @@ pub fn observe(
     for (slot, report) in &report.slots {
         let done = report.status == SlotStatus::Completed && desired.traits(&slot.service).job;
         let container = report.container.as_ref().and_then(|id| observed.container(id));
-        let learned = adopt(memory, desired, slot, container, report.differs);
-        lessons.applied.extend(learned.map(|hash| (slot.clone(), hash)));
+        if let Some(container) = container {
+            lessons.applied.extend(adoption::service(
+                memory,
+                desired,
+                slot,
+                container,
+                report.differs,
+            ));
+        }
         if let (true, Some(container)) = (done, container)
             && let Some(hash) = &container.config_hash
         {
@@ -335,6 +344,7 @@ pub fn observe(
             }
         }
     }
+    lessons.applied.extend(adoption::networks(memory, desired, observed));
     lessons.found = own(memory, observed);
     lessons.overcome = loss::overcome(memory, desired, report, now.mono);
     keep_word(memory, desired, observed);
@@ -346,32 +356,6 @@ fn is_pending(report: &Report, slot: &Slot) -> bool {
     report.entries.iter().any(|entry| {
         entry.standing.is_pending() && matches!(&entry.resource, Resource::Slot(s) if s == slot)
     })
-}
-
-/// What somebody else made as it is desired is as good as applied: its loss is known for a loss.
-/// What they made otherwise, and what stays so, makes the present files the ones that it was left
-/// alone in spite of: an edit after that counts. Returns the hash, if that is news.
-fn adopt(
-    memory: &mut Memory,
-    desired: &Desired,
-    slot: &Slot,
-    container: Option<&Container>,
-    differs: bool,
-) -> Option<String> {
-    let wanted = desired.hashes.get(&slot.service)?;
-    let as_desired = container?.config_hash.as_ref() == Some(wanted);
-    let applied = memory.applied.get(&slot.service);
-    let news = as_desired && applied != Some(wanted) || differs && applied.is_none();
-    if !news {
-        return None;
-    }
-    if as_desired {
-        memory.found.remove(&slot.service);
-    } else {
-        memory.found.insert(slot.service.clone());
-    }
-    memory.applied.insert(slot.service.clone(), wanted.clone());
-    Some(wanted.clone())
 }
 
 /// A person's word is kept once no container of somebody else's making differs any more.

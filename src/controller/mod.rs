@@ -1,6 +1,7 @@
 //! The only loop: observe, plan, execute, again.
 
 pub mod acts;
+pub mod adoption;
 pub mod answer;
 pub mod changes;
 pub mod claims;

@@ -175,12 +175,12 @@ impl Recorder for JournalRecorder {
         });
     }
 
-    fn applied(&self, slot: &Slot, hash: &str) {
+    fn applied(&self, project: &str, name: &str, hash: &str) {
         let (journal, engine) = (self.journal.clone(), self.engine.clone());
-        let (slot, hash) = (slot.clone(), hash.to_owned());
+        let (project, name, hash) = (project.to_owned(), name.to_owned(), hash.to_owned());
         let metrics = Arc::clone(&self.metrics);
         tokio::spawn(async move {
-            if let Err(error) = journal.set_applied(&engine, &slot, &hash).await {
+            if let Err(error) = journal.set_applied(&engine, &project, &name, &hash).await {
                 metrics.journal_failed();
                 tracing::error!(%error, "can't journal what was applied; going on without");
             }

@@ -252,8 +252,8 @@ impl Worker {
         let again =
             !lessons.forgiven.is_empty() || !lessons.found.is_empty() || !updates.is_empty();
         let again = again.then_some(begun.mono);
-        for (slot, hash) in &lessons.applied {
-            self.parts.recorder.applied(slot, hash);
+        for (name, hash) in &lessons.applied {
+            self.parts.recorder.applied(&goal.desired.project.name, name, hash);
         }
         for volume in &lessons.overcome {
             self.parts.recorder.lost(volume, None);
@@ -479,7 +479,7 @@ impl Worker {
         if let (StepResult::Done(_), Op::Create { slot, .. }) = (&result, &step.op)
             && let Some(hash) = self.memory.applied.get(&slot.service)
         {
-            self.parts.recorder.applied(slot, hash);
+            self.parts.recorder.applied(&slot.project, &slot.service, hash);
         }
         if let Resource::Volume(name) = &step.resource
             && let Some(lost) = self.memory.lost.get(name)

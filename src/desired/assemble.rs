@@ -116,10 +116,11 @@ pub fn assemble(
         policy(&spec.policy, recovery),
     );
     let desired = desired.map_err(|error| errors.push(order_error(&error, written, &compose)));
-    let Ok(desired) = desired else { return Err(Diagnostics::new(errors).read(files_read)) };
+    let Ok(mut desired) = desired else { return Err(Diagnostics::new(errors).read(files_read)) };
     if !errors.is_empty() {
         return Err(Diagnostics::new(errors).read(files_read));
     }
+    desired.files = super::digest::contents(&files_read);
     for dropped in &desired.overruled {
         let depends_on = match &dropped.edge {
             Some((from, to)) => places::dependency(&desired.project.config_files, from, to),

@@ -1,6 +1,7 @@
 //! Tells two loads of one project apart without showing what is in either.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -41,7 +42,22 @@ pub fn differing(one: &Digests, other: &Digests) -> Vec<String> {
     parts
 }
 
+/// A digest of what is written in these files. One that is gone again counts as empty: the next
+/// load finds that out.
+pub fn contents(files: &[PathBuf]) -> String {
+    let mut all = Sha256::new();
+    for file in files {
+        let text = std::fs::read(file).unwrap_or_default();
+        all.update(text.len().to_le_bytes());
+        all.update(text);
+    }
+    hex(&all.finalize())
+}
+
 fn digest(text: &str) -> String {
-    let digest = Sha256::digest(text.as_bytes());
+    hex(&Sha256::digest(text.as_bytes()))
+}
+
+fn hex(digest: &[u8]) -> String {
     digest.iter().take(KEPT).map(|b| format!("{b:02x}")).collect()
 }

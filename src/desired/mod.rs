@@ -47,6 +47,9 @@ pub struct Desired {
     pub policy: Policy,
     /// Parts of `recoveryOrder` that `depends_on` overrules.
     pub overruled: Vec<order::Dropped>,
+    /// Digest of the files' contents as they are written, before any variable has its value:
+    /// another one is an edit. Empty where nobody took it.
+    pub files: String,
 }
 
 /// What a Stack adds to a service.
@@ -153,7 +156,8 @@ impl Desired {
             .filter(|s| parents(s).is_empty())
             .map(|s| (s.name.clone(), crate::compose::service_hash(s.canonical.expose())))
             .collect();
-        Ok(Self { generation, project, order, soft, hashes, services, policy, overruled })
+        let files = String::new();
+        Ok(Self { generation, project, order, soft, hashes, services, policy, overruled, files })
     }
 
     /// What the Stack says of a service.

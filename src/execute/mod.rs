@@ -44,8 +44,9 @@ pub trait Recorder: Send + Sync + 'static {
     ) -> BoxFuture<'a, ()>;
     /// A slot's failures in a row changed; `None` is forgiven. Doesn't wait.
     fn backoff(&self, _slot: &Slot, _backoff: Option<&Backoff>, _now: Now) {}
-    /// A container was made with this configuration hash. Doesn't wait.
-    fn applied(&self, _slot: &Slot, _hash: &str) {}
+    /// What counts as applied to a service of the project, or to what stands beside it
+    /// ([`crate::plan::memory::Note`]). Doesn't wait.
+    fn applied(&self, _project: &str, _name: &str, _hash: &str) {}
     /// A container whose making was asked for in this slot and never answered turned up under this
     /// name with this ID; `None`: none that was asked for before will. Doesn't wait.
     fn answered(&self, _slot: &Slot, _found: Option<(&str, &ContainerId)>) {}

@@ -9,7 +9,9 @@
 //!   from there would start on an empty folder.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
+use super::memory::Note;
 use super::service::{SlotPlan, SlotState};
 use super::step::{Cause, Target};
 use super::{Planner, Standing};
@@ -36,11 +38,11 @@ impl Planner<'_> {
                 "{cause}; the tier heal replaces no container: start with --tier reconcile"
             )));
         }
-        if !matches!(cause, Cause::ConfigChanged) {
+        if !matches!(cause, Cause::ConfigChanged | Cause::ImageChanged) {
             return None;
         }
         if container.is_live()
-            && let Some(moved) = self.moved()
+            && let Some(moved) = self.moved().or_else(|| self.bound_elsewhere(plan, container))
         {
             return Some(Standing::Blocked(moved));
         }
@@ -49,15 +51,19 @@ impl Planner<'_> {
         if ours || self.memory.insisted.has(&plan.service.name) {
             return None;
         }
+        let found = self.memory.noted(Note::Found, &plan.service.name).is_some();
         let why = match self.applied_before(plan) {
             None => "made before homeostat came",
-            Some(true) if self.memory.found.contains(&plan.service.name) => {
-                "made before homeostat came"
-            }
+            Some(true) if found => "made before homeostat came",
+            // Its image has another ID since: that is an edit by whoever moved the name.
+            Some(true) if matches!(cause, Cause::ImageChanged) => return None,
             Some(true) => "made by somebody else since",
             Some(false) => return None,
         };
-        let differing = self.differing(plan, container);
+        let mut differing = self.differing(plan, container);
+        if matches!(cause, Cause::ImageChanged) {
+            differing = vec!["image, which has another ID now".into()];
+        }
         Some(Standing::Held(format!(
             "differs: {}; {why}; edit the file or run `homeostat apply` to have it as the file says",
             named(&differing)
@@ -110,12 +116,38 @@ impl Planner<'_> {
         ))
     }
 
+    /// Why a container would be made anew from another folder of the host than it has, though
+    /// nobody edited a file: a variable or the home folder is another one, and a database would
+    /// start on an empty folder.
+    fn bound_elsewhere(&self, plan: &SlotPlan<'_>, container: &Container) -> Option<String> {
+        let edited = match self.memory.noted(Note::Files, &plan.service.name) {
+            Some(files) => files != self.desired.files,
+            // Nobody knows which files it was made from.
+            None => self.memory.owned.contains(&container.id),
+        };
+        if edited {
+            return None;
+        }
+        let binds = plan.service.mounts.iter().filter(|mount| mount.kind == MountKind::Bind);
+        let (here, there) = binds
+            .filter_map(|mount| Some((mount.source.as_deref()?, mount)))
+            .find_map(|(source, mount)| {
+                let mut theirs = container.mounts.iter().filter(|m| m.kind == "bind");
+                let there = theirs.find(|m| m.destination == mount.target)?;
+                (Path::new(source) != Path::new(&there.source)).then_some((source, &there.source))
+            })?;
+        Some(format!(
+            "bind source differs: {here}, was {there}, and no file was edited; set the variable or \
+             the home folder that it follows from, or run `docker compose up -d` if it is meant"
+        ))
+    }
+
     /// A new container that would be made from other folders than its neighbours.
     pub(super) fn misplaced(&self, plan: &SlotPlan<'_>) -> Option<Standing> {
         let folder = &self.desired.project.working_dir;
         let binds = plan.service.mounts.iter().filter(|m| m.kind == MountKind::Bind);
         let mut sources = binds.filter_map(|m| m.source.as_deref());
-        if !sources.any(|source| std::path::Path::new(source).starts_with(folder)) {
+        if !sources.any(|source| Path::new(source).starts_with(folder)) {
             return None;
         }
         self.moved().map(Standing::Blocked)

@@ -34,9 +34,8 @@ pub struct Memory {
     /// Containers that an earlier run was about to stop: their stops are ours until then.
     pub stopping: BTreeMap<ContainerId, Mono>,
     /// Hash that we last applied, by service; or found unapplied when we first saw its container.
+    /// Beside them, under names that no service can have, what [`Note`] tells.
     pub applied: BTreeMap<String, String>,
-    /// Services whose containers were there, otherwise than wanted, before anything was applied.
-    pub found: BTreeSet<String>,
     /// Services that a person wants as the files say, whoever made their containers.
     pub insisted: Insisted,
     /// Updates that aren't over, by slot.
@@ -63,6 +62,31 @@ pub struct Memory {
     pub tier: Tier,
     /// Volumes that were removed with their data, by name, until somebody has taken note.
     pub lost: BTreeMap<String, Lost>,
+}
+
+/// What is written down beside the hash of a service, in the same place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Note {
+    /// Of a service: its container was there, otherwise than wanted, before anything was applied.
+    /// Empty if that is over.
+    Found,
+    /// Of a service: the files that its container was last seen to be made from, as
+    /// [`crate::desired::Desired::files`] has them.
+    Files,
+    /// Of a network, by its key: the hash that was applied, or wanted when it was first seen.
+    Network,
+}
+
+impl Note {
+    /// The name under which it stands.
+    pub fn of(self, name: &str) -> String {
+        let kind = match self {
+            Self::Found => "found",
+            Self::Files => "files",
+            Self::Network => "network",
+        };
+        format!("{kind}/{name}")
+    }
 }
 
 /// A volume that somebody removed while a service used it: an empty one is in its place.
@@ -116,6 +140,11 @@ impl Insisted {
 }
 
 impl Memory {
+    /// What is noted of a service or a network; `None` if nothing is.
+    pub fn noted(&self, note: Note, name: &str) -> Option<&str> {
+        self.applied.get(&note.of(name)).map(String::as_str).filter(|text| !text.is_empty())
+    }
+
     /// What a command remembers that a person gave: the files count.
     pub fn insisting() -> Self {
         Self { insisted: Insisted::Everything, ..Self::default() }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::leftover::UNFINISHED_GRACE;
+use super::memory::Note;
 use super::service::SlotPlan;
 use super::step::{Cause, NetworkRef, Op, Resource, StepId, Target};
 use super::{NetworkState, Planner, Standing};
@@ -167,7 +168,24 @@ impl<'a> Planner<'a> {
             self.note(resource, Standing::Notice(why));
             return NetworkState::Present(found.id.clone());
         }
+        if self.is_left(network, &wanted) {
+            let why = "made otherwise by somebody else; used as it is until the file changes, or \
+                       `homeostat apply` makes it as the file says";
+            self.note(resource, Standing::Notice(why.into()));
+            return NetworkState::Present(found.id.clone());
+        }
         self.recreate_network(network, found)
+    }
+
+    /// Whether a network that differs stays so: the files haven't changed since it was first seen,
+    /// or was as wanted, and no person asks.
+    fn is_left(&self, network: &Network, wanted: &str) -> bool {
+        let noted = self.memory.noted(Note::Network, &network.key);
+        let services = self.desired.project.services.values();
+        let mut users = services.filter(|s| s.networks.contains_key(&network.key)).peekable();
+        let asked =
+            users.peek().is_some() && users.all(|user| self.memory.insisted.has(&user.name));
+        noted.is_none_or(|noted| noted == wanted) && !asked
     }
 
     /// Detaches every member, removes the network and creates it anew; the services attach

@@ -131,11 +131,13 @@ impl Handle {
     pub async fn set_applied(
         &self,
         engine: &str,
-        slot: &Slot,
+        project: &str,
+        name: &str,
         hash: &str,
     ) -> Result<(), StoreError> {
-        let (engine, slot, hash) = (engine.to_owned(), slot.clone(), hash.to_owned());
-        self.call(move |j| j.set_applied(&engine, &slot.project, &slot.service, &hash)).await
+        let (engine, project) = (engine.to_owned(), project.to_owned());
+        let (name, hash) = (name.to_owned(), hash.to_owned());
+        self.call(move |j| j.set_applied(&engine, &project, &name, &hash)).await
     }
 
     /// See [`Journal::source`].

@@ -14,7 +14,6 @@ use crate::clock::Now;
 use crate::engine::ContainerId;
 use crate::engine::sim::SimEngine;
 use crate::execute::{Recorder, StepResult};
-use crate::observed::Slot;
 use crate::plan::hold::HoldChange;
 use crate::plan::memory::Lost;
 use crate::plan::{Op, Plan, Resource, Step, Target};
@@ -213,8 +212,8 @@ impl Recorder for Announced {
         self.book().recoveries.push(change.clone());
     }
 
-    fn applied(&self, slot: &Slot, hash: &str) {
-        self.book().applied.push((format!("{}/{slot}", slot.project), hash.to_owned()));
+    fn applied(&self, project: &str, name: &str, hash: &str) {
+        self.book().applied.push((format!("{project}/{name}"), hash.to_owned()));
     }
 
     fn lost(&self, volume: &str, lost: Option<&Lost>) {

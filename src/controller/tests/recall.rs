@@ -19,7 +19,7 @@ async fn what_is_made_is_written_down_with_its_hash() {
     let hash = goal.desired.hashes["db"].clone();
     let scene = Scene::on(engine(1), goal);
     scene.settle(secs(30)).await;
-    assert_eq!(scene.announced.applied(), [("p/db/1".to_owned(), hash)]);
+    assert!(scene.announced.applied().contains(&("p/db".to_owned(), hash)));
 }
 
 // Not on paused time: the journal has a thread of its own.
@@ -31,7 +31,10 @@ async fn the_loss_of_a_volume_is_told_after_a_restart_too() {
         Store::spawn(Journal::in_memory(clock.clone()).expect("opens")).expect("thread");
     let goal = goal(1, YAML);
     let slot = Slot { project: "p".into(), service: "db".into(), number: 1 };
-    journal.set_applied("E", &slot, &goal.desired.hashes["db"]).await.expect("writes");
+    journal
+        .set_applied("E", &slot.project, "db", &goal.desired.hashes["db"])
+        .await
+        .expect("writes");
 
     let memory = recall::memory(&journal, "E", &goal, &*clock).await;
     assert_eq!(memory.applied, goal.desired.hashes);

@@ -153,6 +153,8 @@ pub struct World {
     pub memory: Memory,
     pub scope: Scope,
     pub now: Now,
+    /// What is written in the files, by another name.
+    pub files: String,
     /// Container IDs look like the engine's rather than like `web1`.
     pub hex: bool,
 }
@@ -170,6 +172,7 @@ impl World {
             memory: Memory::insisting(),
             scope: Scope::default(),
             now: Now { wall: Timestamp(WALL), mono: Mono(Duration::from_secs(1000)) },
+            files: String::new(),
             hex: false,
         };
         world.observed.engine.capabilities.many_endpoints_at_create = true;
@@ -207,7 +210,9 @@ impl World {
 
     pub fn desired(&self) -> Desired {
         let project = Arc::new(self.project.clone());
-        Desired::new(1, project, &self.recovery, self.traits.clone(), self.policy).expect("orders")
+        let traits = self.traits.clone();
+        let desired = Desired::new(1, project, &self.recovery, traits, self.policy);
+        Desired { files: self.files.clone(), ..desired.expect("orders") }
     }
 
     /// The engine shows exactly what is desired, ready, since an hour.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::fixture::{World, id, service};
 use crate::compose::translate::{self, BindContext, ParentIds};
-use crate::compose::types::{Mount, MountKind};
+use crate::compose::types::{Mount, MountKind, Service};
 use crate::observed::{ContainerState, Fields};
 use crate::plan::SlotStatus;
 use crate::plan::memory::{Insisted, Memory};
@@ -65,6 +65,115 @@ fn what_somebody_put_there_after_us_is_left_alone_until_the_file_changes() {
 fn what_we_made_follows_the_file_even_if_nothing_else_is_remembered() {
     let mut w = otherwise();
     w.memory.owned.insert(id("web1"));
+    assert!(w.text().contains("create 659a7fb2af47_p-web-1  (configuration changed)"));
+}
+
+/// Service web runs as the file says, and nothing is remembered; its image's name was moved.
+fn moved_tag() -> World {
+    let mut w = World::new([service("web")]).up();
+    w.memory = Memory::default();
+    w.image("app", "sha256:newer");
+    w
+}
+
+#[test]
+fn a_name_that_was_moved_before_we_came_replaces_nothing() {
+    let held = "service web/1: held(differs: image, which has another ID now; made before homeostat came; edit the file or run `homeostat apply` to have it as the file says)";
+    let mut w = moved_tag();
+    w.expect(&[held]);
+    learn(&mut w);
+    w.expect(&[held]);
+    // The next run knows it too.
+    w.memory = Memory { applied: w.memory.applied, ..Memory::default() };
+    w.expect(&[held]);
+    w.memory.insisted = Insisted::Everything;
+    assert!(w.text().contains("create 659a7fb2af47_p-web-1  (image changed)"), "{}", w.text());
+    // One that was moved while we looked is an update.
+    let mut w = World::new([service("web")]).up();
+    w.memory = Memory::default();
+    learn(&mut w);
+    w.image("app", "sha256:newer");
+    assert!(w.text().contains("create 659a7fb2af47_p-web-1  (image changed)"), "{}", w.text());
+}
+
+/// Keeps what a plan's report teaches, as the loop does.
+fn learn(w: &mut World) {
+    let (_, report) = w.planned();
+    let desired = w.desired();
+    crate::controller::ledger::observe(&mut w.memory, &desired, &w.observed, &report, w.now);
+}
+
+#[test]
+fn a_network_that_others_made_otherwise_stays_until_the_file_changes_or_a_person_asks() {
+    let mut w = World::new([service("web")]).up();
+    w.memory = Memory::default();
+    let other = |w: &mut World, word: &str| {
+        let network = w.project.networks.get_mut("default").expect("is there");
+        network.canonical = super::fixture::canonical(serde_json::json!({"labels": {"a": word}}));
+    };
+    other(&mut w, "b");
+    let left = "network p_default: notice(made otherwise by somebody else; used as it is until the file changes, or `homeostat apply` makes it as the file says)";
+    w.expect(&[left]);
+    learn(&mut w);
+    w.expect(&[left]);
+    other(&mut w, "c");
+    assert!(w.text().contains("network p_default: remove  (configuration changed)"), "an edit");
+    other(&mut w, "b");
+    w.memory.insisted = Insisted::Services(["web".to_owned()].into());
+    assert!(w.text().contains("network p_default: remove  (configuration changed)"), "a word");
+    // One that was as wanted follows the file.
+    let mut w = World::new([service("web")]).up();
+    w.memory = Memory::default();
+    learn(&mut w);
+    w.expect(&[]);
+    other(&mut w, "b");
+    assert!(w.text().contains("network p_default: remove  (configuration changed)"), "an edit");
+}
+
+/// Service web binds this folder of the host.
+fn bound(w: &mut World, source: &str) {
+    let mount = Mount {
+        kind: MountKind::Bind,
+        source: Some(source.into()),
+        target: "/data".into(),
+        read_only: false,
+        canonical: super::fixture::canonical(serde_json::json!({})),
+    };
+    w.edit("web", |s| Service { mounts: vec![mount], ..s }.changed(source));
+    w.project.volumes.clear();
+}
+
+#[test]
+fn a_bind_source_that_changes_without_an_edit_replaces_nothing_whoever_asks() {
+    let mut w = World::new([service("web")]);
+    bound(&mut w, "/home/ada/data");
+    let mut w = w.up();
+    w.fault("web", |c| {
+        c.mounts = vec![crate::observed::Mount {
+            kind: "bind".into(),
+            source: "/home/ada/data".into(),
+            destination: "/data".into(),
+            rw: true,
+            ..Default::default()
+        }];
+    });
+    w.files = "as written".into();
+    w.memory = Memory::default();
+    learn(&mut w);
+    w.expect(&[]);
+    w.memory.owned.insert(id("web1"));
+    // The home folder is another one.
+    bound(&mut w, "/root/data");
+    let blocked = "service web/1: blocked(bind source differs: /root/data, was /home/ada/data, and no file was edited; set the variable or the home folder that it follows from, or run `docker compose up -d` if it is meant)";
+    w.expect(&[blocked]);
+    w.memory.insisted = Insisted::Everything;
+    w.expect(&[blocked]);
+    // Nobody knows which files somebody else made it from: not even then.
+    let mut theirs = w.clone();
+    theirs.memory = Memory::insisting();
+    theirs.expect(&[blocked]);
+    // An edit is meant.
+    w.files = "edited".into();
     assert!(w.text().contains("create 659a7fb2af47_p-web-1  (configuration changed)"));
 }
 

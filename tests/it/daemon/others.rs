@@ -226,3 +226,70 @@ fn until(what: &str, holds: impl Fn() -> bool) {
         std::thread::sleep(std::time::Duration::from_millis(100));
     }
 }
+
+#[test]
+fn row_51_a_name_that_was_moved_before_we_came_replaces_nothing_and_one_moved_later_does() {
+    let mut home = Home::new();
+    let project = home.project("moved-tag");
+    let tag = format!("{project}:1");
+    docker(&["tag", IMAGE, &tag]);
+    home.write("compose.yaml", &stack(&project).replace(IMAGE, &tag));
+    let person = Person::of(&home);
+    person.up(&[]);
+    let before = facts(&project, "{{.Id}} {{.State.StartedAt}}");
+    docker(&["tag", "homeostat-test/stand-ins:2", &tag]);
+    let mut daemon = home.daemon(&[]);
+    until_ready(&daemon, &project);
+    for _ in 0..2 {
+        daemon
+            .until("it is said", || message(&home, "web").contains("image, which has another ID"));
+        std::thread::sleep(std::time::Duration::from_secs(2));
+        assert_eq!(facts(&project, "{{.Id}} {{.State.StartedAt}}"), before);
+        // The next run knows what was found.
+        daemon.kill();
+        daemon = home.daemon(&[]);
+        until_ready(&daemon, &project);
+    }
+    let applied = home.run(&["apply"]);
+    assert_eq!(applied.code, Some(0), "{applied:?}");
+    let after = facts(&project, "{{.Id}}");
+    assert!(after.iter().all(|(name, id)| !before[name].starts_with(id.as_str())), "{after:?}");
+    daemon.until("nothing is left to do", || message(&home, "web").is_empty());
+    docker(&["tag", IMAGE, &tag]);
+    daemon.until("the new image is rolled out", || {
+        let now = facts(&project, "{{.Id}}");
+        now.len() == 2 && now.iter().all(|(name, id)| after.get(name) != Some(id))
+    });
+    drop(daemon);
+    crate::support::clean(&project);
+    docker(&["rmi", &tag]);
+}
+
+#[test]
+fn row_52_a_home_folder_that_is_another_one_starts_no_empty_database() {
+    let mut home = Home::new();
+    let project = home.project("home");
+    let text = stack(&project).replacen(
+        "    stop_grace_period: 1s\n",
+        "    stop_grace_period: 1s\n    volumes: ['~/data:/data']\n",
+        1,
+    );
+    home.write("compose.yaml", &text);
+    let folder = tempfile::tempdir().expect("a folder");
+    let (ada, root) = (folder.path().join("ada"), folder.path().join("root"));
+    let apply = |who: &Path| ran(home.command().arg("apply").env("HOME", who));
+    std::fs::create_dir_all(&ada).expect("a folder");
+    std::fs::create_dir_all(&root).expect("a folder");
+    assert_eq!(apply(&ada).code, Some(0));
+    let before = facts(&project, "{{.Id}} {{.State.StartedAt}}");
+    let refused = apply(&root);
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.stderr.contains("bind source differs: "), "{refused:?}");
+    assert_eq!(facts(&project, "{{.Id}} {{.State.StartedAt}}"), before);
+    assert!(!root.join("data").exists(), "an empty folder was made");
+    // An edit is meant.
+    home.write("compose.yaml", &format!("# moved\n{text}"));
+    let moved = apply(&root);
+    assert_eq!(moved.code, Some(0), "{moved:?}");
+    assert!(root.join("data").exists());
+}

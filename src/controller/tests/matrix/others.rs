@@ -31,7 +31,7 @@ async fn row_51_the_first_run_over_a_running_stack_recreates_nothing_and_an_edit
     assert_eq!((scene.sim.id("p-db-1"), scene.sim.id("p-web-1")), (db.clone(), web.clone()));
     assert_eq!(scene.status("web"), SlotStatus::Ready);
     // Written down, so that the next run knows an edit from what it found.
-    let noted = ("p/web/1".to_owned(), ours.desired.hashes["web"].clone());
+    let noted = ("p/web".to_owned(), ours.desired.hashes["web"].clone());
     assert!(scene.announced.applied().contains(&noted));
     // What stops is started as it is.
     scene.sim.crash("p-web-1", 1).expect("runs");
