@@ -190,7 +190,7 @@ impl Convergence {
         board.close();
         let view = self.tap.views.borrow().clone();
         let unready = |what: &str| {
-            let why = course.unready(what, &view);
+            let why = course.unready(what, &view, clock.now().mono);
             CliError::Failed(format!("{}: {why}", goal.desired.project.name))
         };
         match outcome {
