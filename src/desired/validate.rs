@@ -27,7 +27,7 @@ pub fn validate(paths: &[PathBuf], cwd: &Path, environment: &Environment) -> Vec
                 all.extend(found.findings);
                 for source in found.sources {
                     match source.load(1) {
-                        Ok(loaded) => all.extend(loaded.warnings),
+                        Ok(loaded) => all.extend(loaded.warnings.into_iter().chain(loaded.doubts)),
                         Err(Diagnostics { list, .. }) => all.extend(list),
                     }
                 }
