@@ -199,7 +199,7 @@ pub enum ConfigFormat {
 /// `validate`.
 #[derive(Debug, Args)]
 pub struct ValidateArgs {
-    /// Compose files, Stack files, or folders with them
+    /// Compose files, Stack files, or folders with them; `-` is a Compose file on standard input
     #[arg(value_name = "PATH", required = true)]
     pub paths: Vec<PathBuf>,
     /// Where the project is.

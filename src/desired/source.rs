@@ -26,8 +26,9 @@ use super::files::{ResourceFile, compose_file, name_of, names_compose_file, reso
 use crate::api::diagnostic::{Diagnostic, did_you_mean};
 use crate::api::document::Document;
 use crate::api::stack::{ComposeSource, StackSource};
-use crate::compose::{self, LoadOptions};
+use crate::compose::{self, LoadOptions, STDIN};
 use crate::plan::Scope;
+use crate::sensitive::Sensitive;
 
 /// Flags of the command line, as in Docker Compose.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -52,6 +53,8 @@ pub struct Environment {
     /// They take part in interpolation: always for a verb that works without a daemon, for a
     /// daemon with `--inherit-env`. A Stack's `inheritEnv` has the same effect.
     pub inherit: bool,
+    /// What standard input held, for the Compose file `-`; a daemon has none.
+    pub stdin: Option<Sensitive<String>>,
 }
 
 /// What to look for.
@@ -104,7 +107,9 @@ pub fn find(request: &Request) -> Result<Found, Diagnostics> {
     if let Some(path) = &request.path {
         return given(&request.cwd.join(path), request);
     }
-    if let [file] = &request.flags.files[..] {
+    if let [file] = &request.flags.files[..]
+        && !is_stdin(file)
+    {
         let path = request.cwd.join(file);
         if let Ok(Some(file)) = resource_file(&path) {
             let folder = parent(&path);
@@ -172,6 +177,10 @@ fn refuse_mistakes(files: &[ResourceFile]) -> Result<(), Diagnostics> {
 fn nothing(path: &Path, message: &str) -> Diagnostic {
     let help = "name a folder with a Stack or a compose.yaml, or a file with -f".to_owned();
     Diagnostic::file(path, message).help(help)
+}
+
+fn is_stdin(path: &Path) -> bool {
+    path.as_os_str() == STDIN
 }
 
 fn parent(path: &Path) -> PathBuf {
@@ -411,7 +420,10 @@ impl Source {
         let Request { flags, environment, cwd, .. } = &self.request;
         let none = ComposeSource::default();
         let compose = source.and_then(|s| s.compose.as_ref()).unwrap_or(&none);
-        let base = |paths: &[PathBuf], from: &Path| paths.iter().map(|p| from.join(p)).collect();
+        let base = |paths: &[PathBuf], from: &Path| {
+            let place = |p: &PathBuf| if is_stdin(p) { p.clone() } else { from.join(p) };
+            paths.iter().map(place).collect()
+        };
         let choose = |flags: &[PathBuf], stack: &[PathBuf]| -> Vec<PathBuf> {
             if flags.is_empty() { base(stack, folder) } else { base(flags, cwd) }
         };
@@ -443,6 +455,7 @@ impl Source {
             },
             shell,
             cwd: folder.to_owned(),
+            stdin: environment.stdin.clone(),
             ..LoadOptions::default()
         }
     }
@@ -454,7 +467,8 @@ impl Source {
         written: Option<Written<'_>>,
         escalation: Escalation,
     ) -> Result<LoadedStack, Diagnostics> {
-        let asked: Vec<PathBuf> = options.files.iter().chain(&options.env_files).cloned().collect();
+        let asked = options.files.iter().chain(&options.env_files);
+        let asked: Vec<PathBuf> = asked.filter(|path| !is_stdin(path)).cloned().collect();
         let folder = options.cwd.clone();
         let project = compose::load(&options).map_err(|error| {
             let list: Vec<Diagnostic> = error.0.into_iter().map(Diagnostic::from).collect();
@@ -462,7 +476,7 @@ impl Source {
                 written.is_none() && !asked.is_empty() && asked.iter().all(|f| !f.exists());
             let mut findings = Diagnostics::new(list).read(asked.clone());
             findings.source_gone = all_missing;
-            if asked.is_empty() {
+            if options.files.is_empty() && asked.is_empty() {
                 findings = findings.read([folder.join("compose.yaml")]);
             }
             findings
