@@ -183,7 +183,7 @@ fn is_stdin(path: &Path) -> bool {
     path.as_os_str() == STDIN
 }
 
-fn parent(path: &Path) -> PathBuf {
+pub(super) fn parent(path: &Path) -> PathBuf {
     path.parent().map(Path::to_owned).unwrap_or_default()
 }
 
@@ -303,7 +303,8 @@ impl Source {
                 }
                 let (files, _) = scan(folder)?;
                 refuse_mistakes(&files)?;
-                self.load_compose(generation, options, None, escalation(&files)?)
+                let escalation = escalation(&files);
+                self.load_all(generation, options, None, escalation)
             }
         }
     }
@@ -381,7 +382,10 @@ impl Source {
             let message = format!("another Stack of this folder is named `{name}` too");
             return Err(Diagnostic::at(&other.path, &other.text, at, message).into());
         }
-        let stack = file.decode(document).map_err(Diagnostics::new)?;
+        let stack = match file.decode(document) {
+            Ok(stack) => stack,
+            Err(mistakes) => return Err(self.beyond(Diagnostics::new(mistakes), file, files)),
+        };
         let options = self.options(Some(&stack.spec.source), &parent(&file.path));
         let folder = parent(&file.path);
         if options.files.is_empty()
@@ -394,29 +398,10 @@ impl Source {
             return Err(Diagnostic::at(&file.path, &file.text, at, message).help(help).into());
         }
         let written = Written { stack: &stack, document, file };
-        self.load_compose(generation, options, Some(written), escalation(files)?)
+        self.load_all(generation, options, Some(written), escalation(files))
     }
 
-    /// Why the Stack isn't there: its file can't be understood, or it is gone.
-    fn missing(&self, last: &Path, documents: &[(&ResourceFile, Document<'_>)]) -> Diagnostics {
-        let nameless = documents
-            .iter()
-            .filter(|(file, document)| file.path == last && name_of(document).is_none());
-        let mistakes: Vec<Diagnostic> =
-            nameless.filter_map(|(file, document)| file.decode(document).err()).flatten().collect();
-        if !mistakes.is_empty() {
-            return Diagnostics::new(mistakes);
-        }
-        let message = format!("the Stack `{}` is gone from its files", self.name);
-        let help = format!(
-            "it is kept as it was last read; to take it down, stop the daemon, then `homeostat \
-             delete stack/{}`",
-            self.name
-        );
-        Diagnostics::gone(Diagnostic::file(last, message).help(help))
-    }
-
-    fn options(&self, source: Option<&StackSource>, folder: &Path) -> LoadOptions {
+    pub(super) fn options(&self, source: Option<&StackSource>, folder: &Path) -> LoadOptions {
         let Request { flags, environment, cwd, .. } = &self.request;
         let none = ComposeSource::default();
         let compose = source.and_then(|s| s.compose.as_ref()).unwrap_or(&none);
@@ -460,7 +445,7 @@ impl Source {
         }
     }
 
-    fn load_compose(
+    pub(super) fn load_compose(
         &self,
         generation: u64,
         options: LoadOptions,

@@ -151,3 +151,27 @@ fn a_recovery_order_against_the_dependencies_names_both_lines() {
         assert_eq!(all.contains(words), !words.ends_with("but"), "{words}:\n{all}");
     }
 }
+
+#[test]
+fn mistakes_that_do_not_hide_one_another_are_told_at_once() {
+    let policy = "---\napiVersion: homeostat.dev/v1alpha1\nkind: EscalationPolicy\nmetadata: {name: p}\nspec: {scenario: {}}\n";
+    let good = stack("spec: {source: {compose: {files: [a.yaml, b.yaml, c.yaml]}}}\n");
+    let folder = Folder::new(&[
+        ("stack.yaml", &format!("{good}{policy}")),
+        ("a.yaml", "services: {web: {imag: x}}\n"),
+        ("b.yaml", "services: {web: [\n"),
+        ("c.yaml", "services: {web: {image: x, image: y}}\n"),
+    ]);
+    let error = folder.load().expect_err("mistakes").to_string();
+    for part in ["`scenario`", "a.yaml:1", "b.yaml:", "c.yaml:1"] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    let folder = Folder::new(&[
+        ("stack.yaml", &format!("{}{policy}", stack("spec: {bogus: 1}\n"))),
+        ("compose.yaml", "services: {web: {imag: x}}\n"),
+    ]);
+    let error = folder.load().expect_err("mistakes").to_string();
+    for part in ["`bogus`", "`scenario`", "`imag`"] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+}
