@@ -191,8 +191,13 @@ impl Convergence {
         let Shown { board, course, .. } = shown;
         board.close();
         let view = self.tap.views.borrow().clone();
-        let unready =
-            |what: &str| format!("{}: {}", goal.desired.project.name, course.unready(what, &view));
+        let unready = |what: &str| {
+            format!(
+                "{}: {}",
+                goal.desired.project.name,
+                course.unready(what, &view, clock.now().mono)
+            )
+        };
         match outcome {
             Over::Ended(End::Settled) => {
                 tell_left_alone(goal, &view.report);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::address::address;
 use super::options::{CommonArgs, FileArgs, ProjectArgs, SourceArgs};
 use crate::api::quantity::Duration;
 
@@ -198,7 +199,7 @@ pub enum ConfigFormat {
 /// `validate`.
 #[derive(Debug, Args)]
 pub struct ValidateArgs {
-    /// Compose files, Stack files, or folders with them
+    /// Compose files, Stack files, or folders with them; `-` is a Compose file on standard input
     #[arg(value_name = "PATH", required = true)]
     pub paths: Vec<PathBuf>,
     /// Where the project is.
@@ -258,10 +259,10 @@ pub struct RunArgs {
     #[arg(value_name = "DIR")]
     pub dir: Option<PathBuf>,
     /// Address of the read-only API, health and metrics (loopback)
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9750")]
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9750", value_parser = address)]
     pub listen: SocketAddr,
     /// Address that serves nothing but metrics and liveness
-    #[arg(long, value_name = "ADDR:PORT")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
     pub metrics_listen: Option<SocketAddr>,
     /// Let this process's variables take part in interpolation
     #[arg(long)]

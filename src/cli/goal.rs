@@ -26,7 +26,11 @@ pub fn request(options: &Resolved, path: Option<&Path>, inherit: bool) -> Reques
             env_files: load.env_files.clone(),
             profiles: load.profiles.clone(),
         },
-        environment: Environment { variables: load.shell.clone(), inherit },
+        environment: Environment {
+            variables: load.shell.clone(),
+            inherit,
+            stdin: load.stdin.clone(),
+        },
         scope: Scope::default(),
     }
 }

@@ -1,5 +1,6 @@
 //! The command line: arguments become one resolved configuration, and each verb has its file.
 
+mod address;
 mod apply;
 mod args;
 mod completions;

@@ -10,7 +10,7 @@ use crate::telemetry::LogFormat;
 /// Compose files.
 #[derive(Debug, Clone, Default, Args)]
 pub struct FileArgs {
-    /// Compose file; give several to merge them
+    /// Compose file; give several to merge them; `-` is standard input
     #[arg(short, long = "file", value_name = "FILE", help_heading = "Project")]
     pub files: Vec<PathBuf>,
 }

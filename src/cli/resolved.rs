@@ -1,5 +1,6 @@
 //! The one resolved configuration: arguments, environment and defaults put together.
 
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,9 +10,10 @@ use tracing::level_filters::LevelFilter;
 use super::args::{Cli, Verb};
 use super::error::CliError;
 use super::options::{CommonArgs, ProjectArgs};
-use crate::compose::LoadOptions;
+use crate::compose::{LoadOptions, MAX_FILE, STDIN};
 use crate::engine::docker::{Docker, Endpoint, Surroundings};
 use crate::engine::{DynEngine, Tier};
+use crate::sensitive::Sensitive;
 use crate::store::{StateDir, default_state_dir};
 use crate::telemetry::{self, TelemetryError};
 
@@ -39,7 +41,12 @@ impl Resolved {
         })?;
         let around = Surroundings::of_process();
         let cwd = as_named(around.env.get("PWD").map(Path::new), cwd);
+        let stdin = match reads_stdin(&file.files, &verb)? {
+            true => Some(Sensitive::new(read_stdin(std::io::stdin().lock())?)),
+            false => None,
+        };
         let load = LoadOptions {
+            stdin,
             files: file.files,
             project_directory: source.project_directory,
             project_name: source.project_name,
@@ -100,6 +107,29 @@ impl Resolved {
     pub fn state_dir(&self) -> Result<StateDir, CliError> {
         StateDir::open(&self.state_path()?).map_err(|error| CliError::Failed(error.to_string()))
     }
+}
+
+/// Whether a Compose file is to come from standard input.
+fn reads_stdin(files: &[PathBuf], verb: &Verb) -> Result<bool, CliError> {
+    let is_stdin = |path: &PathBuf| path.as_os_str() == STDIN;
+    let given = match verb {
+        Verb::Validate(args) => args.paths.iter().any(is_stdin),
+        _ => files.iter().any(is_stdin),
+    };
+    if given && matches!(verb, Verb::Run(_)) {
+        let message = "`run` reads its files again and again, which standard input can't be: name a file with -f";
+        return Err(CliError::Usage(message.into()));
+    }
+    Ok(given)
+}
+
+fn read_stdin(stdin: impl Read) -> Result<String, CliError> {
+    let mut bytes = Vec::new();
+    stdin.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(CliError::Usage("standard input is larger than 16 MiB".into()));
+    }
+    String::from_utf8(bytes).map_err(|_| CliError::Usage("standard input is no UTF-8 text".into()))
 }
 
 /// The current folder under the name that the shell gives it, links and all, as Docker Compose has

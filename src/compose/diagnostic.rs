@@ -102,6 +102,8 @@ pub(super) struct Sources {
     pub(super) others: Vec<PathBuf>,
     /// Warnings: what is accepted but probably not meant.
     pub(super) warnings: Vec<String>,
+    /// The text of the file `-`.
+    pub(super) stdin: Option<std::rc::Rc<str>>,
 }
 
 impl Sources {

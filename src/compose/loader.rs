@@ -53,8 +53,14 @@ impl Loader {
     /// Loads files over one another, and resolves their paths.
     pub(super) fn model(&mut self, files: &[PathBuf], scope: Scope<'_>) -> Staged<Mapping> {
         let mut root = Mapping::new();
-        for file in files {
-            root = self.file(file, root, scope, Place::default())?.root;
+        for (number, file) in files.iter().enumerate() {
+            match self.file(file, root, scope, Place::default()) {
+                Ok(loaded) => root = loaded.root,
+                Err(failed) => {
+                    files[number + 1..].iter().for_each(|file| self.syntax(file));
+                    return Err(failed);
+                }
+            }
         }
         canonical::defaults(&mut root);
         super::consistency::objects(&root, &mut self.sources);
@@ -63,6 +69,15 @@ impl Loader {
         paths::resolve(&mut root, Base { directory: scope.directory, home: home.as_deref() });
         resolve_environment(&mut root, scope.variables);
         Ok(root)
+    }
+
+    /// Notes the mistakes of a file that need no other one to be seen.
+    fn syntax(&mut self, file: &Path) {
+        let Ok(text) = read(file, &mut self.sources) else { return };
+        let index = self.sources.add(file, text.clone());
+        if let Ok(tree) = parse(&text, index, &mut self.sources) {
+            let _ = construct::documents(&tree, &mut self.nodes, &mut self.sources);
+        }
     }
 
     /// Loads one file over what earlier ones made. `from` names the place that asked for it.

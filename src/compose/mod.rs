@@ -46,6 +46,7 @@ pub use diagnostic::{Diagnostic, LoadError};
 pub use hash::service_hash;
 pub use load::load;
 pub use options::LoadOptions;
+pub use parse::{MAX_FILE, STDIN};
 pub use translate::{bound_service_hash, network_hash, volume_hash};
 pub use types::Project;
 

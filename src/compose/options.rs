@@ -9,7 +9,8 @@ use super::cast;
 use super::diagnostic::{Sources, Staged};
 use super::dotenv;
 use super::interpolate::{Assignments, Variables};
-use super::parse::{read, read_within};
+use super::parse::{STDIN, read, read_within};
+use crate::sensitive::Sensitive;
 
 /// What to load, and with which variables. Everything that a shell would add is given, so that a
 /// daemon inherits nothing.
@@ -29,6 +30,8 @@ pub struct LoadOptions {
     pub shell: BTreeMap<String, String>,
     /// The directory that relative paths of the options start from; absolute.
     pub cwd: PathBuf,
+    /// What standard input held, for the file `-`.
+    pub stdin: Option<Sensitive<String>>,
     /// Load attributes that homeostat can't act on yet, as `config` does.
     pub allow_unsupported: bool,
 }
@@ -55,20 +58,20 @@ pub(super) struct Resolved {
 
 /// Resolves the options; reads env files, but no Compose file.
 pub(super) fn resolve(options: &LoadOptions, sources: &mut Sources) -> Staged<Resolved> {
-    let absolute = |path: &Path| join(&options.cwd, path);
+    let absolute = |path: &Path| match path.as_os_str() == STDIN {
+        true => path.to_owned(),
+        false => join(&options.cwd, path),
+    };
     let mut variables = Variables::new(options.shell.clone());
     let cwd = options.cwd.display().to_string();
     variables.default_to("PWD".into(), cwd);
 
     let mut files: Vec<PathBuf> = options.files.iter().map(|f| absolute(f)).collect();
-    if let Some(stdin) = options.files.iter().find(|f| f.as_os_str() == "-") {
-        return Err(
-            sources.report_file(stdin, "reading a Compose file from stdin is not supported yet")
-        );
-    }
+    sources.stdin = options.stdin.as_ref().map(|text| text.expose().as_str().into());
     let directory = |files: &[PathBuf]| {
         let given = options.project_directory.as_deref().map(absolute);
-        let beside = || files.first().and_then(|f| f.parent()).map(Path::to_owned);
+        let named = || files.iter().find(|f| f.as_os_str() != STDIN);
+        let beside = || named().and_then(|f| f.parent()).map(Path::to_owned);
         given.or_else(beside).unwrap_or_else(|| options.cwd.clone())
     };
     let mut env_files: Vec<PathBuf> = options.env_files.iter().map(|f| absolute(f)).collect();

@@ -12,12 +12,19 @@ use super::diagnostic::{Failed, Place, Sources, Staged};
 use super::tree::{Kind, NodeId, Style, Tag, Tree, TreeNode};
 
 /// Largest file that is read, in bytes.
-pub(super) const MAX_FILE: u64 = 16 << 20;
+pub const MAX_FILE: u64 = 16 << 20;
+/// The name that stands for standard input, as in Docker Compose.
+pub const STDIN: &str = "-";
 /// Deepest nesting of mappings and sequences.
 pub(super) const MAX_DEPTH: usize = 256;
 
-/// Reads a text file whole, within the limit.
+/// Reads a text file whole, within the limit. `-` is what standard input held.
 pub(super) fn read(path: &Path, sources: &mut Sources) -> Staged<Rc<str>> {
+    if path.as_os_str() == STDIN {
+        let message = "standard input can be read by a command only, once: name a file";
+        let text = sources.stdin.clone();
+        return text.ok_or_else(|| sources.report_file(path, message));
+    }
     read_within(path).map_err(|problem| sources.report_file(path, problem))
 }
 

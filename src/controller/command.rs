@@ -281,7 +281,7 @@ impl Desk {
                     return Ok(Some(Progress::Finished { changed }));
                 }
                 Some(End::Stuck) => {
-                    let why = course.unready("can't go on", &view);
+                    let why = course.unready("can't go on", &view, self.clock.now().mono);
                     return Err(refusal("Blocked", why));
                 }
                 None => {}

@@ -25,6 +25,9 @@ const MOST_STARTS: u32 = 6;
 /// Time after which a quiet course is judged again.
 const SELDOM: Duration = Duration::from_secs(30);
 
+/// Characters by which an error is known again in a line that may cut it.
+const REPEATED: usize = 200;
+
 /// How it ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
@@ -49,8 +52,8 @@ pub struct Course {
     up: BTreeMap<Resource, Mono>,
     /// When one that had been started was last started again.
     last_again: Option<Mono>,
-    /// The last failure of each resource.
-    failures: BTreeMap<Resource, String>,
+    /// The last failure of each resource: what was done, and what came of it.
+    failures: BTreeMap<Resource, (String, String)>,
     stuck_since: Option<Mono>,
     /// When what is settled but for its age is old enough.
     settles_at: Option<Mono>,
@@ -130,13 +133,14 @@ impl Course {
                 Resource::Slot(slot) => format!("; see `homeostat logs {}`", slot.service),
                 _ => String::new(),
             };
-            let again = format!("started {starts} times, the last time: {}{logs}", progress.cause);
-            self.failures.insert(progress.resource.clone(), again);
+            let what = format!("started {starts} times, the last time");
+            let failure = (what, format!("{}{logs}", progress.cause));
+            self.failures.insert(progress.resource.clone(), failure);
         }
     }
 
     fn failed(&mut self, progress: &Progress, error: &dyn std::fmt::Display) {
-        self.failures.insert(progress.resource.clone(), format!("{}: {error}", progress.op));
+        self.failures.insert(progress.resource.clone(), (progress.op.clone(), error.to_string()));
     }
 
     /// Judges a turn of the loop.
@@ -152,6 +156,7 @@ impl Course {
                 }
             }
             Verdict::Settled | Verdict::Working => self.stuck_since = None,
+            Verdict::Refused => return Some(End::Stuck),
             Verdict::Stuck => {
                 let since = *self.stuck_since.get_or_insert(now);
                 if now.since(since) >= GRACE {
@@ -186,19 +191,48 @@ impl Course {
     }
 
     /// Why it isn't as it should be: `what`, then a line for each reason.
-    pub fn unready(&self, what: &str, view: &View) -> String {
-        let mut message = what.to_owned();
-        for reason in verdict::reasons(view, &self.scope) {
-            message.push_str("\n  ");
-            message.push_str(&reason);
-        }
-        for (resource, failure) in &self.failures {
-            if !message.contains(failure.as_str()) {
-                message.push_str(&format!("\n  {resource}: {failure}"));
+    pub fn unready(&self, what: &str, view: &View, now: Mono) -> String {
+        let mut lines = verdict::reasons(view, &self.scope);
+        for (resource, (what, error)) in &self.failures {
+            let told = excerpt(error);
+            if !lines.iter().any(|line| line.contains(told)) {
+                lines.push(format!("{resource}: {what}: {error}"));
             }
         }
-        message
+        if let Verdict::Settled = verdict::judge(view, &self.scope)
+            && let Some(proof) = self.proof(view, now)
+        {
+            lines.push(proof);
+        }
+        lines.into_iter().fold(what.to_owned(), |all, line| all + "\n  " + &line)
     }
+
+    /// What a course still waits for though everything is ready just now.
+    fn proof(&self, view: &View, now: Mono) -> Option<String> {
+        let all = QUIET.as_secs();
+        if let Some(again) = self.last_again.filter(|_| !self.is_quiet(now)) {
+            let left = (QUIET - now.since(again)).as_secs_f64().ceil();
+            return Some(format!(
+                "all are up, but one was started again: that counts once it stays up for {all} s, {left} s are left"
+            ));
+        }
+        let slots = view
+            .unproven
+            .iter()
+            .filter(|slot| concerns(&self.project, &self.scope, &Resource::Slot((*slot).clone())));
+        let slots: Vec<String> = slots.map(|slot| format!("service {slot}")).collect();
+        (!slots.is_empty()).then(|| {
+            let slots = slots.join(", ");
+            format!(
+                "{slots}: up, but kept failing before: that counts once it stays ready for {all} s"
+            )
+        })
+    }
+}
+
+/// As much of an error as a report's line repeats.
+fn excerpt(error: &str) -> &str {
+    error.char_indices().nth(REPEATED).map_or(error, |(end, _)| &error[..end])
 }
 
 fn is_start(progress: &Progress) -> bool {
@@ -209,9 +243,10 @@ fn is_start(progress: &Progress) -> bool {
 mod tests {
     use super::*;
     use crate::controller::observer::Link;
-    use crate::engine::WriteReply;
+    use crate::engine::{Fault, WriteReply};
+    use crate::execute::StepError;
     use crate::observed::Slot;
-    use crate::plan::{Report, SlotReport};
+    use crate::plan::{Entry, Report, SlotReport, Standing};
 
     fn slot(service: &str) -> Slot {
         Slot { project: "p".into(), service: service.into(), number: 1 }
@@ -292,7 +327,39 @@ mod tests {
             course.step(&start("web"), at(3));
         }
         assert_eq!(course.turn(&ready("web"), at(1000)), Some(End::Stuck));
-        let told = course.unready("can't go on", &View::default());
+        let told = course.unready("can't go on", &View::default(), at(1000));
         assert!(told.contains("service web/1: started 6 times, the last time: exited 1"), "{told}");
+    }
+
+    #[test]
+    fn why_what_is_up_does_not_count_yet_is_said() {
+        let mut course = course(&[]);
+        course.step(&start("web"), at(0));
+        course.step(&start("web"), at(4));
+        let told = course.unready("not ready after 5s", &ready("web"), at(5));
+        assert!(told.contains("stays up for 10 s, 9 s are left"), "{told}");
+        let mut unproven = ready("web");
+        unproven.unproven.insert(slot("web"));
+        let told = course.unready("not ready after 5s", &unproven, at(60));
+        assert!(told.contains("service web/1: up, but kept failing before"), "{told}");
+    }
+
+    #[test]
+    fn an_error_is_told_once_and_what_is_refused_is_not_waited_for() {
+        let mut course = course(&[]);
+        let fault = Fault::Forbidden { call: "POST /x".into(), message: "no ".repeat(200) };
+        let error = StepError::Engine(fault);
+        let mut step = start("web");
+        step.phase = Phase::Ended(StepResult::Failed(error.clone()), Duration::ZERO);
+        course.step(&step, at(0));
+        let resource = Resource::Slot(slot("web"));
+        let why = error.to_string().chars().take(300).collect();
+        let standing = Standing::Refused { why, remaining: Duration::from_secs(2) };
+        let entries = vec![Entry { resource, standing }];
+        let report = Report { entries, ..Report::default() };
+        let view = View { link: Link::Live, report: Arc::new(report), ..View::default() };
+        assert_eq!(course.turn(&view, at(0)), Some(End::Stuck));
+        let told = course.unready("can't go on", &view, at(0));
+        assert_eq!(told.matches("the engine refuses POST /x (403)").count(), 1, "{told}");
     }
 }

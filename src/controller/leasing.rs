@@ -128,8 +128,13 @@ impl Leasing {
             self.looked = true;
             // What was seen is as old as the request for it.
             self.awake = begun;
-            // Whoever lost it writes nothing else before it is there again.
-            self.publish(self.tenure.state().clone());
+            // Whoever lost it writes nothing else before it is there again. A refusal stands until
+            // another answer: that it is tried again is no news.
+            let state = self.tenure.state().clone();
+            let tries = matches!(state, LeaseState::Seeking(_));
+            if !(tries && matches!(self.tenancy.borrow().state, LeaseState::Refused(_))) {
+                self.publish(state);
+            }
             let again = matches!(act, Act::Create(_));
             self.asked |= again;
             if matches!(act, Act::Remove(_)) {
@@ -187,7 +192,7 @@ impl Leasing {
                 () = self.nudge.notified() => true,
                 () = tokio::time::sleep(pause) => {
                     let now = self.terms.clock.now().mono;
-                    let due = self.retry.take_if(|(at, _)| now >= *at).is_some();
+                    let due = self.retry.is_some_and(|(at, _)| now >= at);
                     let agrees = || self.tenure.agrees(&self.leases, &*self.terms.life, now);
                     due || (self.looked && self.retry.is_none() && !agrees())
                 }

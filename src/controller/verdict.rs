@@ -20,6 +20,8 @@ pub enum Verdict {
     Settled,
     /// Nothing goes on that could help.
     Stuck,
+    /// The same, and waiting can't change it: somebody before the engine says no.
+    Refused,
 }
 
 /// The slots of services in scope.
@@ -75,14 +77,15 @@ pub(super) const fn hinders(standing: &Standing) -> bool {
 /// Judges a turn of the loop.
 pub fn judge(view: &View, scope: &Scope) -> Verdict {
     if matches!(view.link, Link::Stale(Fault::Forbidden { .. })) {
-        return Verdict::Stuck;
+        return Verdict::Refused;
     }
     let others = matches!(
         view.lease,
         Some(LeaseState::Standby { .. } | LeaseState::Refused(_) | LeaseState::Observing)
     );
     if others && view.link == Link::Live && !view.plan.is_empty() {
-        return Verdict::Stuck;
+        let refused = matches!(view.lease, Some(LeaseState::Refused(_)));
+        return if refused { Verdict::Refused } else { Verdict::Stuck };
     }
     if view.link != Link::Live || view.busy > 0 || !view.plan.is_empty() {
         return Verdict::Working;
@@ -93,12 +96,12 @@ pub fn judge(view: &View, scope: &Scope) -> Verdict {
     }
     let paused = in_scope(report, scope).any(|(_, slot)| slot.status == SlotStatus::Paused);
     let mut hopeless = paused || failed_updates(report, scope).next().is_some();
+    let mut refused = false;
     let mut given_up: Vec<&Resource> = Vec::new();
     for entry in entries(report, scope) {
         match &entry.standing {
-            Standing::Blocked(_) | Standing::Refused { .. } | Standing::Full { .. } => {
-                hopeless = true;
-            }
+            Standing::Refused { .. } => (hopeless, refused) = (true, true),
+            Standing::Blocked(_) | Standing::Full { .. } => hopeless = true,
             Standing::Exhausted { .. } => {
                 hopeless = true;
                 given_up.push(&entry.resource);
@@ -118,7 +121,11 @@ pub fn judge(view: &View, scope: &Scope) -> Verdict {
         matches!(report.status, SlotStatus::Starting | SlotStatus::Unhealthy)
             && !given_up.iter().any(|r| matches!(r, Resource::Slot(given_up) if given_up == slot))
     });
-    if hopeless && !coming { Verdict::Stuck } else { Verdict::Working }
+    match hopeless && !coming {
+        true if refused => Verdict::Refused,
+        true => Verdict::Stuck,
+        false => Verdict::Working,
+    }
 }
 
 /// Why it isn't settled: one line each for what is blocked, waits or isn't ready.
@@ -128,7 +135,9 @@ pub fn reasons(view: &View, scope: &Scope) -> Vec<String> {
     if let Link::Stale(fault) = &view.link {
         lines.push(fault.to_string());
     }
-    if let Some(lease) = view.lease.as_ref().filter(|_| !view.acts()) {
+    // Who can't read the engine can't look at the lease: that says nothing more.
+    let seeks = matches!(view.lease, Some(LeaseState::Seeking(_))) && !lines.is_empty();
+    if let Some(lease) = view.lease.as_ref().filter(|_| !view.acts() && !seeks) {
         lines.push(lease.to_string());
     }
     let hindering = entries(report, scope)
@@ -211,7 +220,7 @@ mod tests {
         for (lease, expected) in [
             (LeaseState::Held { epoch: 1 }, Verdict::Working),
             (LeaseState::Seeking(String::new()), Verdict::Working),
-            (LeaseState::Refused(String::new()), Verdict::Stuck),
+            (LeaseState::Refused(String::new()), Verdict::Refused),
             (LeaseState::Observing, Verdict::Stuck),
         ] {
             view.lease = Some(lease);
@@ -265,11 +274,12 @@ mod tests {
             remaining: Duration::from_secs(1),
         };
         let mut view = view(&[("a", SlotStatus::Waiting)], vec![("a", refused())]);
-        assert_eq!(verdict(&view), Verdict::Stuck);
+        assert_eq!(verdict(&view), Verdict::Refused);
         let fault = Fault::Forbidden { call: "GET /events".into(), message: String::new() };
         view.link = Link::Stale(fault);
         view.report = Arc::default();
-        assert_eq!(verdict(&view), Verdict::Stuck);
+        view.lease = Some(LeaseState::default());
+        assert_eq!(verdict(&view), Verdict::Refused);
         assert_eq!(
             reasons(&view, &Scope::default()),
             ["the engine refuses GET /events (403); allow that in the socket proxy"]

@@ -52,6 +52,8 @@ pub struct LoadedStack {
     pub goal: Goal,
     /// What a person should know; nothing of it stops the load.
     pub warnings: Vec<Diagnostic>,
+    /// What only the engine can settle: with it, a plan tells where it is so.
+    pub doubts: Vec<Diagnostic>,
     /// Every file that was read, sorted.
     pub files_read: Vec<PathBuf>,
     /// SHA-256, in hex, of all that the goal follows from: equal fingerprints mean equal goals.
@@ -105,7 +107,7 @@ pub fn assemble(
         unsupported(spec, written, &mut warnings);
     }
     image_pull(&mut project, spec.policy.image_pull);
-    unhealable(&project, spec, &probes, &compose, &mut errors, &mut warnings);
+    let doubts = unhealable(&project, spec, &probes, &compose, &mut errors);
 
     let fingerprint = fingerprint(&project, spec, &recovery, scope);
     let desired = Desired::new(
@@ -139,7 +141,7 @@ pub fn assemble(
         warnings.push(finding.warning());
     }
     let goal = Goal { desired: Arc::new(desired), probes, scope: scope.clone() };
-    Ok(LoadedStack { goal, warnings, files_read, fingerprint })
+    Ok(LoadedStack { goal, warnings, doubts, files_read, fingerprint })
 }
 
 fn service_spec(
@@ -205,15 +207,16 @@ fn image_pull(project: &mut Project, wanted: Option<ImagePull>) {
     }
 }
 
-/// Services that somebody waits for to be healthy, but that nobody can call healthy.
+/// Services that somebody waits for to be healthy, but that nobody can call healthy. Returns those
+/// whose images decide it.
 fn unhealable(
     project: &Project,
     spec: &StackSpec,
     probes: &BTreeMap<String, Arc<Probe>>,
     compose: &std::path::Path,
     errors: &mut Vec<Diagnostic>,
-    warnings: &mut Vec<Diagnostic>,
-) {
+) -> Vec<Diagnostic> {
+    let mut doubts = Vec::new();
     let by_driver = spec.policy.readiness != Some(Readiness::Docker);
     let help = "add a healthcheck, or a driver or probe under spec.services of a Stack, or wait \
                 for service_started";
@@ -237,10 +240,11 @@ fn unhealable(
                     "service `{waiting}` waits for `{name}` to be healthy, but only a HEALTHCHECK \
                      in its image could say so"
                 );
-                warnings.push(Diagnostic::file(compose, message).help(help.to_owned()).warning());
+                doubts.push(Diagnostic::file(compose, message).help(help.to_owned()).warning());
             }
         }
     }
+    doubts
 }
 
 fn healthcheck_disabled(service: &serde_json::Map<String, Value>) -> bool {

@@ -30,6 +30,14 @@ impl Diagnostics {
         Self { list: vec![finding], source_gone: true, files: Vec::new() }
     }
 
+    /// These and others of the same source, which is there.
+    #[must_use]
+    pub fn and(mut self, more: Self) -> Self {
+        self.list.extend(more.list);
+        let files = self.files.into_iter().chain(more.files);
+        Self::new(self.list).read(files)
+    }
+
     /// The same with the files that were looked at.
     #[must_use]
     pub fn read(mut self, files: impl IntoIterator<Item = PathBuf>) -> Self {

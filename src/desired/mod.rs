@@ -6,6 +6,7 @@ pub mod digest;
 mod escalation;
 mod files;
 mod host_path;
+mod mistakes;
 pub mod order;
 mod places;
 pub mod scope;

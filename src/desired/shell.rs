@@ -28,7 +28,7 @@ pub fn matter(source: &Source) -> Vec<String> {
 /// The same, if the source doesn't use them: what a shell would have made of its files is another
 /// project then. Files that can't be loaded either way are no matter of variables.
 pub fn unheard(source: &Source) -> Vec<String> {
-    let Environment { variables, inherit } = source.environment();
+    let Environment { variables, inherit, .. } = source.environment();
     let Some(own) = load(source, variables.clone(), *inherit) else { return Vec::new() };
     if !own.asked.iter().any(|name| variables.contains_key(name)) {
         return Vec::new();
@@ -45,7 +45,9 @@ struct Load {
 }
 
 fn load(source: &Source, variables: BTreeMap<String, String>, inherit: bool) -> Option<Load> {
-    let loaded = source.with_environment(Environment { variables, inherit }).load(1).ok()?;
+    let stdin = source.environment().stdin.clone();
+    let environment = Environment { variables, inherit, stdin };
+    let loaded = source.with_environment(environment).load(1).ok()?;
     let project = &loaded.goal.desired.project;
     Some(Load { digests: digests(project), asked: project.variables.clone() })
 }
@@ -83,7 +85,7 @@ services:
                 path: None,
                 cwd: self.0.path().to_owned(),
                 flags: Flags::default(),
-                environment: Environment { variables, inherit },
+                environment: Environment { variables, inherit, stdin: None },
                 scope: Scope::default(),
             };
             find(&request).expect("finds").sources.remove(0)

@@ -26,8 +26,9 @@ use super::files::{ResourceFile, compose_file, name_of, names_compose_file, reso
 use crate::api::diagnostic::{Diagnostic, did_you_mean};
 use crate::api::document::Document;
 use crate::api::stack::{ComposeSource, StackSource};
-use crate::compose::{self, LoadOptions};
+use crate::compose::{self, LoadOptions, STDIN};
 use crate::plan::Scope;
+use crate::sensitive::Sensitive;
 
 /// Flags of the command line, as in Docker Compose.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -52,6 +53,8 @@ pub struct Environment {
     /// They take part in interpolation: always for a verb that works without a daemon, for a
     /// daemon with `--inherit-env`. A Stack's `inheritEnv` has the same effect.
     pub inherit: bool,
+    /// What standard input held, for the Compose file `-`; a daemon has none.
+    pub stdin: Option<Sensitive<String>>,
 }
 
 /// What to look for.
@@ -104,7 +107,9 @@ pub fn find(request: &Request) -> Result<Found, Diagnostics> {
     if let Some(path) = &request.path {
         return given(&request.cwd.join(path), request);
     }
-    if let [file] = &request.flags.files[..] {
+    if let [file] = &request.flags.files[..]
+        && !is_stdin(file)
+    {
         let path = request.cwd.join(file);
         if let Ok(Some(file)) = resource_file(&path) {
             let folder = parent(&path);
@@ -174,7 +179,11 @@ fn nothing(path: &Path, message: &str) -> Diagnostic {
     Diagnostic::file(path, message).help(help)
 }
 
-fn parent(path: &Path) -> PathBuf {
+fn is_stdin(path: &Path) -> bool {
+    path.as_os_str() == STDIN
+}
+
+pub(super) fn parent(path: &Path) -> PathBuf {
     path.parent().map(Path::to_owned).unwrap_or_default()
 }
 
@@ -294,7 +303,8 @@ impl Source {
                 }
                 let (files, _) = scan(folder)?;
                 refuse_mistakes(&files)?;
-                self.load_compose(generation, options, None, escalation(&files)?)
+                let escalation = escalation(&files);
+                self.load_all(generation, options, None, escalation)
             }
         }
     }
@@ -372,7 +382,10 @@ impl Source {
             let message = format!("another Stack of this folder is named `{name}` too");
             return Err(Diagnostic::at(&other.path, &other.text, at, message).into());
         }
-        let stack = file.decode(document).map_err(Diagnostics::new)?;
+        let stack = match file.decode(document) {
+            Ok(stack) => stack,
+            Err(mistakes) => return Err(self.beyond(Diagnostics::new(mistakes), file, files)),
+        };
         let options = self.options(Some(&stack.spec.source), &parent(&file.path));
         let folder = parent(&file.path);
         if options.files.is_empty()
@@ -385,33 +398,17 @@ impl Source {
             return Err(Diagnostic::at(&file.path, &file.text, at, message).help(help).into());
         }
         let written = Written { stack: &stack, document, file };
-        self.load_compose(generation, options, Some(written), escalation(files)?)
+        self.load_all(generation, options, Some(written), escalation(files))
     }
 
-    /// Why the Stack isn't there: its file can't be understood, or it is gone.
-    fn missing(&self, last: &Path, documents: &[(&ResourceFile, Document<'_>)]) -> Diagnostics {
-        let nameless = documents
-            .iter()
-            .filter(|(file, document)| file.path == last && name_of(document).is_none());
-        let mistakes: Vec<Diagnostic> =
-            nameless.filter_map(|(file, document)| file.decode(document).err()).flatten().collect();
-        if !mistakes.is_empty() {
-            return Diagnostics::new(mistakes);
-        }
-        let message = format!("the Stack `{}` is gone from its files", self.name);
-        let help = format!(
-            "it is kept as it was last read; to take it down, stop the daemon, then `homeostat \
-             delete stack/{}`",
-            self.name
-        );
-        Diagnostics::gone(Diagnostic::file(last, message).help(help))
-    }
-
-    fn options(&self, source: Option<&StackSource>, folder: &Path) -> LoadOptions {
+    pub(super) fn options(&self, source: Option<&StackSource>, folder: &Path) -> LoadOptions {
         let Request { flags, environment, cwd, .. } = &self.request;
         let none = ComposeSource::default();
         let compose = source.and_then(|s| s.compose.as_ref()).unwrap_or(&none);
-        let base = |paths: &[PathBuf], from: &Path| paths.iter().map(|p| from.join(p)).collect();
+        let base = |paths: &[PathBuf], from: &Path| {
+            let place = |p: &PathBuf| if is_stdin(p) { p.clone() } else { from.join(p) };
+            paths.iter().map(place).collect()
+        };
         let choose = |flags: &[PathBuf], stack: &[PathBuf]| -> Vec<PathBuf> {
             if flags.is_empty() { base(stack, folder) } else { base(flags, cwd) }
         };
@@ -443,18 +440,20 @@ impl Source {
             },
             shell,
             cwd: folder.to_owned(),
+            stdin: environment.stdin.clone(),
             ..LoadOptions::default()
         }
     }
 
-    fn load_compose(
+    pub(super) fn load_compose(
         &self,
         generation: u64,
         options: LoadOptions,
         written: Option<Written<'_>>,
         escalation: Escalation,
     ) -> Result<LoadedStack, Diagnostics> {
-        let asked: Vec<PathBuf> = options.files.iter().chain(&options.env_files).cloned().collect();
+        let asked = options.files.iter().chain(&options.env_files);
+        let asked: Vec<PathBuf> = asked.filter(|path| !is_stdin(path)).cloned().collect();
         let folder = options.cwd.clone();
         let project = compose::load(&options).map_err(|error| {
             let list: Vec<Diagnostic> = error.0.into_iter().map(Diagnostic::from).collect();
@@ -462,7 +461,7 @@ impl Source {
                 written.is_none() && !asked.is_empty() && asked.iter().all(|f| !f.exists());
             let mut findings = Diagnostics::new(list).read(asked.clone());
             findings.source_gone = all_missing;
-            if asked.is_empty() {
+            if options.files.is_empty() && asked.is_empty() {
                 findings = findings.read([folder.join("compose.yaml")]);
             }
             findings

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::diagnostics::Diagnostics;
 use super::source::{Environment, Flags, Request, find};
 use crate::api::diagnostic::Diagnostic;
+use crate::compose::STDIN;
 use crate::plan::Scope;
 
 /// Most paths that are checked in one call.
@@ -15,10 +16,12 @@ const MAX_PATHS: usize = 1000;
 pub fn validate(paths: &[PathBuf], cwd: &Path, environment: &Environment) -> Vec<Diagnostic> {
     let mut all = Vec::new();
     for path in paths.iter().take(MAX_PATHS) {
+        let stdin = path.as_os_str() == STDIN;
+        let files = if stdin { vec![path.clone()] } else { Vec::new() };
         let request = Request {
-            path: Some(path.clone()),
+            path: (!stdin).then(|| path.clone()),
             cwd: cwd.to_owned(),
-            flags: Flags::default(),
+            flags: Flags { files, ..Flags::default() },
             environment: environment.clone(),
             scope: Scope::default(),
         };
@@ -27,7 +30,7 @@ pub fn validate(paths: &[PathBuf], cwd: &Path, environment: &Environment) -> Vec
                 all.extend(found.findings);
                 for source in found.sources {
                     match source.load(1) {
-                        Ok(loaded) => all.extend(loaded.warnings),
+                        Ok(loaded) => all.extend(loaded.warnings.into_iter().chain(loaded.doubts)),
                         Err(Diagnostics { list, .. }) => all.extend(list),
                     }
                 }

@@ -110,7 +110,7 @@ pub enum LeaseState {
 
 impl Default for LeaseState {
     fn default() -> Self {
-        Self::Seeking("the engine's volumes haven't been looked at yet".into())
+        Self::Seeking("who keeps the project isn't known yet: the engine hasn't listed its volumes, where leases are".into())
     }
 }
 

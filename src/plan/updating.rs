@@ -139,8 +139,13 @@ impl<'a> Planner<'a> {
             self.report.updates.insert(plan.slot.clone(), stage);
             return failed;
         }
-        let what = "the new container ready; the old one is kept until then";
-        let standing = Standing::WaitingOn(what.into());
+        let up = new.state == ContainerState::Running && self.judge(plan, new).ready;
+        let what = match up {
+            // Only time can tell here.
+            true => format!("the new container up for {} s", PROOF.as_secs()),
+            false => "the new container ready".to_owned(),
+        };
+        let standing = Standing::WaitingOn(format!("{what}; the old one is kept until then"));
         if message.is_empty() {
             *message = standing.to_string();
         }

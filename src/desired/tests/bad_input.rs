@@ -91,8 +91,11 @@ services:
 
     folder.write("stack.yaml", &stack("spec: {services: {db: {probe: {tcp: {port: 1}}}}}\n"));
     let loaded = folder.load().expect("a probe answers for it");
-    let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
-    insta::assert_snapshot!("image_healthcheck", folder.plain(&warnings.join("\n")));
+    // With the engine at hand its image tells, and a plan says where it is so.
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    let all = crate::desired::validate(&[folder.path()], &folder.path(), &Default::default());
+    let all: Vec<String> = all.iter().map(ToString::to_string).collect();
+    insta::assert_snapshot!("image_healthcheck", folder.plain(&all.join("\n")));
 }
 
 #[test]
@@ -146,5 +149,29 @@ fn a_recovery_order_against_the_dependencies_names_both_lines() {
         "recoveryOrder puts a before c (/bot/stack.yaml:7), but a depends on b (/bot/compose.yaml:5), and that on c",
     ] {
         assert_eq!(all.contains(words), !words.ends_with("but"), "{words}:\n{all}");
+    }
+}
+
+#[test]
+fn mistakes_that_do_not_hide_one_another_are_told_at_once() {
+    let policy = "---\napiVersion: homeostat.dev/v1alpha1\nkind: EscalationPolicy\nmetadata: {name: p}\nspec: {scenario: {}}\n";
+    let good = stack("spec: {source: {compose: {files: [a.yaml, b.yaml, c.yaml]}}}\n");
+    let folder = Folder::new(&[
+        ("stack.yaml", &format!("{good}{policy}")),
+        ("a.yaml", "services: {web: {imag: x}}\n"),
+        ("b.yaml", "services: {web: [\n"),
+        ("c.yaml", "services: {web: {image: x, image: y}}\n"),
+    ]);
+    let error = folder.load().expect_err("mistakes").to_string();
+    for part in ["`scenario`", "a.yaml:1", "b.yaml:", "c.yaml:1"] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    let folder = Folder::new(&[
+        ("stack.yaml", &format!("{}{policy}", stack("spec: {bogus: 1}\n"))),
+        ("compose.yaml", "services: {web: {imag: x}}\n"),
+    ]);
+    let error = folder.load().expect_err("mistakes").to_string();
+    for part in ["`bogus`", "`scenario`", "`imag`"] {
+        assert!(error.contains(part), "{part}: {error}");
     }
 }

@@ -78,7 +78,7 @@ fn the_daemons_environment_stays_out_unless_it_is_asked_in() {
         folder.write("stack.yaml", &stack(spec));
         let mut request = folder.request();
         let variables = BTreeMap::from([("TAG".to_owned(), "shell".to_owned())]);
-        request.environment = Environment { variables, inherit };
+        request.environment = Environment { variables, inherit, stdin: None };
         image(&only(&request).load(1).expect("loads"), "web")
     };
     let with_env = "spec: {source: {env: {TAG: stack}}}\n";

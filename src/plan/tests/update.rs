@@ -87,7 +87,9 @@ fn the_old_container_is_kept_until_the_new_one_is_healthy() {
 #[test]
 fn without_a_check_ten_seconds_of_running_are_the_proof() {
     let mut w = under_way(false, 9);
-    w.expect(&[WAITS]);
+    w.expect(&[
+        "service web/1: waiting_on(the new container up for 10 s; the old one is kept until then)",
+    ]);
     assert_eq!(w.planned().1.wake, Some(w.now.mono.after(Duration::from_secs(1))));
     assert_eq!(stage(&mut under_way(false, 10)), Some(Stage::Proven));
 }
