@@ -39,14 +39,18 @@ pub const fn columns(kind: Kind) -> (&'static [&'static str], usize) {
                 "AGE",
                 "CONTAINER",
                 "IMAGE",
+                "PROJECT",
                 "MESSAGE",
             ],
             6,
         ),
-        Kind::Networks => {
-            (&["NAME", "SYNCED", "MEMBERS", "DRIVER", "KEY", "EXTERNAL", "ID", "MESSAGE"], 4)
+        Kind::Networks => (
+            &["NAME", "SYNCED", "MEMBERS", "DRIVER", "KEY", "EXTERNAL", "ID", "PROJECT", "MESSAGE"],
+            4,
+        ),
+        Kind::Volumes => {
+            (&["NAME", "EXISTS", "DRIVER", "KEY", "EXTERNAL", "PROJECT", "MESSAGE"], 3)
         }
-        Kind::Volumes => (&["NAME", "EXISTS", "DRIVER", "KEY", "EXTERNAL", "MESSAGE"], 3),
         Kind::Incidents => (
             &[
                 "ID", "SERVICE", "STATE", "ATTEMPTS", "AGE", "SCENARIO", "PROJECT", "ROOT",
@@ -98,6 +102,7 @@ pub fn rows(
                 s.started_at.map_or_else(|| "-".into(), |at| age(at, now)),
                 s.container_name.clone(),
                 s.image.clone(),
+                s.project.clone(),
                 s.message.clone(),
             ];
             row(&s.project, s.service.clone(), cells, s)
@@ -111,6 +116,7 @@ pub fn rows(
                 n.key.clone(),
                 yes(n.external),
                 short(&n.id),
+                n.project.clone(),
                 n.message.clone(),
             ];
             row(&n.project, n.name.clone(), cells, n)
@@ -122,6 +128,7 @@ pub fn rows(
                 v.driver.clone(),
                 v.key.clone(),
                 yes(v.external),
+                v.project.clone(),
                 v.message.clone(),
             ];
             row(&v.project, v.name.clone(), cells, v)
@@ -267,7 +274,10 @@ mod tests {
         let lines: Vec<Vec<&str>> =
             text.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(lines[0], columns(Kind::Services).0);
-        assert_eq!(lines[1], ["db/1", "unknown", "-", "no", "0", "60s", "-", "i\\u{1b}[2J", "-"]);
+        assert_eq!(
+            lines[1],
+            ["db/1", "unknown", "-", "no", "0", "60s", "-", "i\\u{1b}[2J", "p", "-"]
+        );
         assert_eq!(lines.len(), 2);
     }
 
