@@ -149,7 +149,10 @@ pub struct StackStatus {
     pub ready: u32,
     /// Slots that are wanted.
     pub desired: u32,
-    /// For people: what it waits for.
+    /// The worst of its conditions in one CamelCase word; `Ready` where all is well.
+    #[serde(default)]
+    pub status: String,
+    /// For people: what is wrong, or what it waits for.
     pub message: String,
     /// Who holds the whole stack as it is; empty while nobody does.
     #[serde(default)]

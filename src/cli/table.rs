@@ -27,7 +27,7 @@ pub struct Row {
 pub const fn columns(kind: Kind) -> (&'static [&'static str], usize) {
     match kind {
         Kind::Stacks => {
-            (&["NAME", "READY", "SYNCED", "GENERATION", "MESSAGE", "PROJECT", "HASH"], 5)
+            (&["NAME", "STATUS", "READY", "SYNCED", "GENERATION", "MESSAGE", "PROJECT", "HASH"], 6)
         }
         Kind::Services => (
             &[
@@ -83,10 +83,12 @@ pub fn rows(
             let ready = format!("{}/{}", s.ready, s.desired);
             let cells = vec![
                 s.name.clone(),
+                s.status.clone(),
                 ready,
                 yes(s.synced),
                 s.generation.to_string(),
-                s.message.clone(),
+                // The whole of it is in `describe`.
+                s.message.lines().next().unwrap_or_default().to_owned(),
                 s.project.clone(),
                 short(&s.hash),
             ];

@@ -79,6 +79,48 @@ pub(super) fn stall<'i>(
     (holds_true(!told.is_empty()), reason, told.join("; "))
 }
 
+/// A condition that a person has to know of, and whether it is bad when it holds. Worst first.
+const WORST: [(&str, bool); 12] = [
+    ("EngineReachable", false),
+    ("SourceValid", false),
+    ("LeaseHeld", false),
+    ("DataLost", true),
+    ("PermissionMissing", true),
+    ("DiskFull", true),
+    ("JournalUsable", false),
+    ("UpdateFailed", true),
+    ("Stalled", true),
+    ("Braked", true),
+    ("Synced", false),
+    ("Ready", false),
+];
+
+/// The word and the message of the worst condition. `held` says that the whole stack is.
+pub(super) fn worst(conditions: &[Condition], held: bool) -> (String, String) {
+    for (kind, bad) in WORST {
+        let Some(found) = conditions.iter().find(|c| c.kind == kind) else { continue };
+        let is_bad = match found.status {
+            ConditionStatus::True => bad,
+            ConditionStatus::False => !bad,
+            // Nobody can tell yet.
+            ConditionStatus::Unknown => !bad,
+        };
+        // What is held as a whole is neither in sync nor ready, and shall not be.
+        if !is_bad || held && matches!(kind, "Synced" | "Ready") {
+            continue;
+        }
+        let word = match (kind, bad) {
+            ("EngineReachable", _) => "EngineUnreachable".to_owned(),
+            ("SourceValid", _) if found.reason == "Invalid" => "SourceInvalid".to_owned(),
+            ("Ready", _) => "NotReady".to_owned(),
+            (_, true) => kind.to_owned(),
+            (_, false) => found.reason.clone(),
+        };
+        return (word, found.message.clone());
+    }
+    (if held { "Held" } else { "Ready" }.to_owned(), String::new())
+}
+
 pub(super) const fn holds_true(condition: bool) -> ConditionStatus {
     if condition { ConditionStatus::True } else { ConditionStatus::False }
 }
@@ -103,4 +145,49 @@ pub(super) fn unanswered(
 pub(super) fn camel(word: &str) -> String {
     let mut chars = word.chars();
     chars.next().map_or_else(String::new, |c| c.to_ascii_uppercase().to_string() + chars.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn condition(kind: &str, status: ConditionStatus, reason: &str) -> Condition {
+        Condition {
+            kind: kind.into(),
+            status,
+            reason: reason.into(),
+            message: format!("about {kind}"),
+            last_transition_time: String::new(),
+            observed_generation: 1,
+        }
+    }
+
+    fn word(conditions: &[(&str, ConditionStatus, &str)], held: bool) -> String {
+        let all: Vec<Condition> = conditions
+            .iter()
+            .map(|(kind, status, reason)| condition(kind, *status, reason))
+            .collect();
+        worst(&all, held).0
+    }
+
+    #[test]
+    fn the_worst_is_said_first() {
+        use ConditionStatus::{False, True, Unknown};
+        let well = [("Ready", True, "AllReady"), ("Synced", True, "InSync")];
+        assert_eq!(word(&well, false), "Ready");
+        let waits = [("Ready", False, "NotAllReady"), ("Synced", False, "Progressing")];
+        assert_eq!(word(&waits, false), "Progressing");
+        assert_eq!(word(&waits, true), "Held");
+        assert_eq!(word(&[("Ready", False, "NotAllReady"), well[1]], false), "NotReady");
+        let broken = [waits[0], waits[1], ("SourceValid", False, "Invalid")];
+        assert_eq!(word(&broken, false), "SourceInvalid");
+        assert_eq!(
+            word(&[waits[0], ("SourceValid", False, "ProjectTaken")], false),
+            "ProjectTaken"
+        );
+        assert_eq!(word(&[waits[0], ("SourceValid", Unknown, "Loading")], false), "Loading");
+        let away = [broken[2], ("EngineReachable", False, "Refused"), ("DataLost", True, "x")];
+        assert_eq!(word(&away, false), "EngineUnreachable");
+        assert_eq!(word(&[well[0], ("DataLost", True, "VolumeRemoved")], false), "DataLost");
+    }
 }

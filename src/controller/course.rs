@@ -12,14 +12,12 @@ use crate::compose::Project;
 use crate::desired::scope::concerns;
 use crate::execute::StepResult;
 use crate::plan::recovery::SUSTAINED;
-use crate::plan::{Resource, Scope, SlotStatus};
+use crate::plan::{Resource, Scope};
 
 /// A stuck loop gets this long to become unstuck by itself.
 const GRACE: Duration = Duration::from_secs(2);
 /// A service that ended meanwhile must stay up this long before it counts as ready.
 const QUIET: Duration = SUSTAINED;
-/// A service that nobody can tell is ready must have run this long since its start.
-const SETTLING: Duration = Duration::from_secs(1);
 /// A service that had to be started so often isn't waited for any longer.
 const MOST_STARTS: u32 = 6;
 /// Time after which a quiet course is judged again.
@@ -48,15 +46,11 @@ pub struct Course {
     /// Steps that have begun and haven't ended.
     open: BTreeMap<Resource, String>,
     starts: BTreeMap<Resource, u32>,
-    /// When each was last started.
-    up: BTreeMap<Resource, Mono>,
     /// When one that had been started was last started again.
     last_again: Option<Mono>,
     /// The last failure of each resource: what was done, and what came of it.
     failures: BTreeMap<Resource, (String, String)>,
     stuck_since: Option<Mono>,
-    /// When what is settled but for its age is old enough.
-    settles_at: Option<Mono>,
 }
 
 impl Course {
@@ -68,11 +62,9 @@ impl Course {
             changed: 0,
             open: BTreeMap::new(),
             starts: BTreeMap::new(),
-            up: BTreeMap::new(),
             last_again: None,
             failures: BTreeMap::new(),
             stuck_since: None,
-            settles_at: None,
         }
     }
 
@@ -95,9 +87,6 @@ impl Course {
             }
             Phase::Ended(StepResult::Done(_), _) => {
                 self.changed += 1;
-                if is_start(progress) {
-                    self.up.insert(resource.clone(), now);
-                }
                 if self.starts.get(resource).is_none_or(|starts| *starts == 1) {
                     self.failures.remove(resource);
                 }
@@ -150,10 +139,7 @@ impl Course {
         }
         match verdict::judge(view, &self.scope) {
             Verdict::Settled if self.is_quiet(now) && !self.waits_for_proof(view) => {
-                self.settles_at = self.settled_at(view).filter(|at| now < *at);
-                if self.settles_at.is_none() {
-                    return Some(End::Settled);
-                }
+                return Some(End::Settled);
             }
             Verdict::Settled | Verdict::Working => self.stuck_since = None,
             Verdict::Refused => return Some(End::Stuck),
@@ -173,19 +159,8 @@ impl Course {
         slots.any(|slot| concerns(&self.project, &self.scope, &slot))
     }
 
-    /// When everything has run for long enough that nobody can tell is ready.
-    fn settled_at(&self, view: &View) -> Option<Mono> {
-        let unchecked = verdict::in_scope(&view.report, &self.scope)
-            .filter(|(_, report)| report.status == SlotStatus::Ready && !report.checked);
-        let up = unchecked.filter_map(|(slot, _)| self.up.get(&Resource::Slot(slot.clone())));
-        up.map(|up| up.after(SETTLING)).max()
-    }
-
     /// When to judge again even if nothing happens.
     pub fn recheck(&self) -> Duration {
-        if self.settles_at.is_some() {
-            return SETTLING / 10;
-        }
         let soon = self.stuck_since.is_some() || self.last_again.is_some();
         if soon { GRACE / 2 } else { SELDOM }
     }
@@ -243,10 +218,10 @@ fn is_start(progress: &Progress) -> bool {
 mod tests {
     use super::*;
     use crate::controller::observer::Link;
-    use crate::engine::{Fault, WriteReply};
+    use crate::engine::Fault;
     use crate::execute::StepError;
     use crate::observed::Slot;
-    use crate::plan::{Entry, Report, SlotReport, Standing};
+    use crate::plan::{Entry, Report, SlotReport, SlotStatus, Standing};
 
     fn slot(service: &str) -> Slot {
         Slot { project: "p".into(), service: service.into(), number: 1 }
@@ -285,22 +260,6 @@ mod tests {
             assert!(!course.step(&start("db"), at(0)));
         }
         assert_eq!(course.turn(&ready("web"), at(0)), Some(End::Settled));
-    }
-
-    #[test]
-    fn what_nobody_can_tell_is_ready_must_have_run_for_a_second() {
-        let mut course = course(&[]);
-        course.step(&start("web"), at(0));
-        let phase = Phase::Ended(StepResult::Done(WriteReply::default()), Duration::ZERO);
-        course.step(&Progress { phase, ..start("web") }, at(1));
-        let mut view = ready("web");
-        assert_eq!(course.turn(&view, at(1)), None);
-        assert!(course.recheck() < SETTLING);
-        assert_eq!(course.turn(&view, at(1).after(SETTLING)), Some(End::Settled));
-        let mut report = (*view.report).clone();
-        report.slots.get_mut(&slot("web")).expect("there").checked = true;
-        view.report = Arc::new(report);
-        assert_eq!(course.turn(&view, at(1)), Some(End::Settled));
     }
 
     #[test]

@@ -48,11 +48,14 @@ pub struct Board {
     pub metrics: Arc<Metrics>,
     /// The sights, by stack.
     pub sights: Mutex<BTreeMap<String, StackSight>>,
-    /// Stacks whose files were loaded, and whether well.
-    pub sources: Mutex<BTreeMap<String, bool>>,
+    /// What came of the last load of each stack's files.
+    pub sources: Mutex<BTreeMap<String, Load>>,
     /// Who keeps what.
     pub claims: watch::Sender<Claims>,
 }
+
+/// What came of a load: whether it was well, of what, and what is wrong.
+type Load = (bool, Option<String>, Option<String>);
 
 impl Board {
     fn show(&self, sight: StackSight) {
@@ -69,15 +72,22 @@ impl Board {
             .count();
         self.metrics.queue_depth(working);
         let before = Arc::clone(&self.reader.borrow());
-        self.publisher.publish(status(&self.endpoint, &all, &before, self.clock.now().wall));
+        let status = status(&self.endpoint, &all, &before, self.clock.now().wall);
+        self.metrics.stack_conditions(&status.stacks);
+        self.publisher.publish(status);
     }
 
     /// The files of a stack were loaded. The metric is 1 only while all stacks' files are well.
-    fn loaded(&self, stack: &str, well: bool) {
+    fn loaded(&self, stack: &str, source: &SourceStatus) {
+        let well = source.error.is_none() && !source.source_gone;
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-        sources.insert(stack.to_owned(), well);
-        self.metrics.config_loaded(well.then(|| self.clock.now().wall));
-        self.metrics.config_successful(sources.values().all(|well| *well));
+        // A command has the files read, too: what is as before is no reload.
+        let now =
+            (well, source.fingerprint.clone(), source.error.as_ref().map(ToString::to_string));
+        if sources.insert(stack.to_owned(), now.clone()).as_ref() != Some(&now) {
+            self.metrics.config_loaded(well.then(|| self.clock.now().wall));
+        }
+        self.metrics.config_successful(sources.values().all(|(well, ..)| *well));
     }
 
     fn claim(&self, stack: &str, project: &str) -> Claim {
@@ -347,7 +357,7 @@ impl Keeper {
     async fn loaded(&mut self) {
         let status = self.following.status.borrow_and_update().clone();
         let well = status.error.is_none() && !status.source_gone;
-        self.board.loaded(&self.name, well);
+        self.board.loaded(&self.name, &status);
         let goal = self.following.goal.borrow().clone();
         let project = goal.as_ref().map(|goal| goal.desired.project.name.as_str());
         self.board.claims.send_if_modified(|claims| claims.decided(&self.name, project));

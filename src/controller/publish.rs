@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::conditions::{
-    camel, failed_updates, held_conditions, holds_true, set_held, stall, unanswered,
+    camel, failed_updates, held_conditions, holds_true, set_held, stall, unanswered, worst,
 };
 use super::observer::Link;
 use super::verdict;
@@ -60,8 +60,8 @@ pub fn status(endpoint: &str, sights: &[StackSight], before: &Status, now: Times
         let old = before.stack(&sight.name);
         status.stacks.push(stack(sight, old, now));
         let Some(goal) = &sight.goal else { continue };
-        let slots = &sight.view.report.slots;
-        for (slot, report) in slots {
+        let unseen = unseen(goal, &sight.view);
+        for (slot, report) in sight.view.report.slots.iter().chain(&unseen) {
             let old = before.services.iter().find(|s| {
                 s.project == slot.project && s.service == slot.service && s.slot == slot.number
             });
@@ -74,6 +74,28 @@ pub fn status(endpoint: &str, sights: &[StackSight], before: &Status, now: Times
         status.plans.push(plan_view(&sight.name, &sight.view.plan, &sight.view.report));
     }
     status
+}
+
+/// The slots that the files ask for while nobody has ever seen what there is of them.
+fn unseen(goal: &Goal, view: &View) -> BTreeMap<Slot, SlotReport> {
+    if !view.report.slots.is_empty() || view.link == Link::Live {
+        return BTreeMap::new();
+    }
+    let message = match &view.link {
+        Link::Stale(fault) => fault.to_string(),
+        _ => "the engine hasn't answered yet".to_owned(),
+    };
+    let project = &goal.desired.project;
+    let slots = project.services.values().flat_map(|service| {
+        (1..=service.scale).map(|number| Slot {
+            project: project.name.clone(),
+            service: service.name.clone(),
+            number,
+        })
+    });
+    slots
+        .map(|slot| (slot, SlotReport { message: message.clone(), ..SlotReport::default() }))
+        .collect()
 }
 
 fn engine(endpoint: &str, sights: &[StackSight], observed: Option<&Observed>) -> EngineView {
@@ -200,8 +222,10 @@ fn stack(sight: &StackSight, old: Option<&StackStatus>, now: Timestamp) -> Stack
         .as_ref()
         .filter(|lease| matches!(lease, LeaseState::Standby { .. } | LeaseState::Refused(_)));
     let whole = view.holds.of_stack();
-    let message = others
-        .map(ToString::to_string)
+    let (status, worst) = worst(&conditions, whole.is_some());
+    let message = Some(worst)
+        .filter(|text| !text.is_empty() && !matches!(&*status, "NotReady" | "Progressing"))
+        .or_else(|| others.map(ToString::to_string))
         .or_else(|| whole.map(|hold| format!("{}, since {}", hold.why(), hold.since)))
         .or_else(|| waiting.first().cloned())
         .or_else(|| lost.first().cloned());
@@ -214,6 +238,7 @@ fn stack(sight: &StackSight, old: Option<&StackStatus>, now: Timestamp) -> Stack
         synced,
         ready: u32::try_from(ready).unwrap_or(u32::MAX),
         desired: u32::try_from(desired).unwrap_or(u32::MAX),
+        status,
         message: message.unwrap_or_default(),
         held_by: whole.map(|hold| hold.by().to_owned()).unwrap_or_default(),
         held_since: whole.map(|hold| hold.since),

@@ -60,7 +60,7 @@ pub fn ready(report: &Report, scope: &Scope) -> (usize, usize) {
 /// Whether everything in scope is as it should be and nothing waits. What somebody froze serves
 /// nobody, though it is left as it is.
 pub fn settled(report: &Report, scope: &Scope) -> bool {
-    in_scope(report, scope).all(|(_, slot)| is_settled(slot.status))
+    in_scope(report, scope).all(|(_, slot)| is_settled(slot.status) && !slot.young)
         && entries(report, scope).all(|entry| !hinders(&entry.standing))
         && failed_updates(report, scope).next().is_none()
 }
@@ -292,5 +292,18 @@ mod tests {
         assert_eq!(after(backoff(2, "pull access denied")), Verdict::Working);
         assert_eq!(after(backoff(3, "pull access denied")), Verdict::Stuck);
         assert_eq!(after(backoff(9, "")), Verdict::Working);
+    }
+
+    #[test]
+    fn what_has_just_been_started_and_nobody_can_judge_is_waited_for() {
+        let young = |young| {
+            let slot_report =
+                SlotReport { status: SlotStatus::Ready, young, ..SlotReport::default() };
+            let slots = [(slot("web"), slot_report)].into();
+            let report = Report { slots, ..Report::default() };
+            View { link: Link::Live, report: Arc::new(report), ..View::default() }
+        };
+        assert_eq!(verdict(&young(true)), Verdict::Working);
+        assert_eq!(verdict(&young(false)), Verdict::Settled);
     }
 }

@@ -182,6 +182,8 @@ pub struct LogOptions {
 pub struct LogChunk {
     /// From standard error rather than standard output.
     pub stderr: bool,
+    /// What the process wrote begins here, with its time if that was asked for.
+    pub begins: bool,
     /// Bytes as written by the process.
     pub bytes: Vec<u8>,
 }

@@ -54,7 +54,8 @@ impl Meter for Metrics {
     fn services(&self, project: &str, report: &Report, now: Timestamp) {
         let mut services: BTreeMap<&str, (SlotStatus, u32, u32)> = BTreeMap::new();
         for (slot, standing) in &report.slots {
-            let ready = matches!(standing.status, SlotStatus::Ready | SlotStatus::Degraded);
+            // A job that ended well lacks nothing: ready < desired is for alerts.
+            let ready = standing.status.is_good();
             let entry = services.entry(&slot.service).or_insert((standing.status, 0, 0));
             entry.0 = worse(entry.0, standing.status);
             entry.1 += 1;
@@ -62,7 +63,7 @@ impl Meter for Metrics {
         }
         for (service, (status, desired, ready)) in &services {
             self.service(project, service, *status, *desired, *ready);
-            if ready == desired {
+            if ready == desired && *status != SlotStatus::Completed {
                 self.service_ready_at(project, service, now);
             }
         }

@@ -5,6 +5,7 @@
 //! - No label holds a container ID, an error's text or anything else without bound. Project and
 //!   service names come from the loaded files, and [`Metrics::forget_service`] takes theirs away.
 
+mod conditions;
 pub mod engine;
 pub mod labels;
 pub mod meter;
@@ -52,6 +53,7 @@ pub struct Metrics {
     updates: IntCounterVec,
     reaction: Histogram,
     services: status::StateSet,
+    conditions: conditions::Conditions,
     restarts: IntCounterVec,
     desired: IntGaugeVec,
     ready: IntGaugeVec,
@@ -122,6 +124,7 @@ impl Metrics {
                 "From an event's arrival to the first write that answers it.",
             )?,
             services: status::StateSet::new()?,
+            conditions: conditions::Conditions::new()?,
             restarts: r.counters(
                 "homeostat_service_restarts_total",
                 "Starts of a service's containers by homeostat or the engine.",
@@ -134,7 +137,7 @@ impl Metrics {
             )?,
             ready: r.gauges(
                 "homeostat_service_containers_ready",
-                "Containers that are ready.",
+                "Containers that are ready, or ended well as jobs do.",
                 &["project", "service"],
             )?,
             last_ready: r.float_gauges(
@@ -241,6 +244,7 @@ impl Metrics {
         zero_one(&self.escalations, <Scenario as Label>::ALL);
         zero_one(&self.config_reloads, CallResult::ALL);
         self.registry.register(Box::new(self.services.clone()))?;
+        self.registry.register(Box::new(self.conditions.clone()))?;
         self.registry.register(Box::new(ProcessCollector::for_self()))?;
         let about = Opts::new("homeostat_build_info", "Constant 1, labelled with the build.")
             .const_label("version", env!("CARGO_PKG_VERSION"))

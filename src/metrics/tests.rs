@@ -190,3 +190,32 @@ fn every_family_has_a_help_text_and_a_conventional_name() {
         assert!(!name.contains("millis") && !name.ends_with("_ms"), "{name}: base units");
     }
 }
+
+#[test]
+fn a_condition_has_one_status_and_goes_with_its_stack() {
+    use crate::api::status::{Condition, ConditionStatus, StackStatus};
+    let metrics = Metrics::new().expect("registers");
+    let condition = Condition {
+        kind: "UpdateFailed".into(),
+        status: ConditionStatus::True,
+        reason: "NeedsPerson".into(),
+        message: "secret".into(),
+        last_transition_time: String::new(),
+        observed_generation: 1,
+    };
+    let stack =
+        StackStatus { name: "bot".into(), conditions: vec![condition], ..StackStatus::default() };
+    metrics.stack_conditions(&[stack]);
+    let text = exposed(&metrics);
+    let of = |status: &str, value: u8| {
+        format!(
+            "homeostat_stack_condition{{stack=\"bot\",status=\"{status}\",type=\"UpdateFailed\"}} {value}"
+        )
+    };
+    for line in [of("true", 1), of("false", 0), of("unknown", 0)] {
+        assert!(text.contains(&line), "{line} isn't in\n{text}");
+    }
+    assert!(!text.contains("secret"), "a condition's message is no label");
+    metrics.stack_conditions(&[]);
+    assert!(!exposed(&metrics).contains("homeostat_stack_condition{"));
+}

@@ -207,8 +207,8 @@ pub struct SlotReport {
     pub differs: bool,
     /// It runs, and its health asks for a restart.
     pub ill: bool,
-    /// Docker or a driver can tell whether it serves, not only that it runs.
-    pub checked: bool,
+    /// Nobody can tell whether it serves, only that it runs, and that not for long.
+    pub young: bool,
 }
 
 impl fmt::Display for Standing {

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::gate::Gate;
 use super::memory::Backoff;
@@ -13,6 +14,10 @@ use super::{Planner, ServiceState, Standing};
 use crate::compose::types::{RestartPolicy, Service};
 use crate::desired::{ServiceTraits, parents};
 use crate::observed::{Container, ContainerState, Slot, Yield};
+
+/// Whoever asks whether all is ready isn't told so before a service that nobody can tell is ready
+/// has run this long.
+const SETTLING: Duration = Duration::from_secs(1);
 
 /// One slot under planning.
 pub(super) struct SlotPlan<'p> {
@@ -88,10 +93,21 @@ impl<'a> Planner<'a> {
             state.add(&result, group.first().copied(), counts);
             let checked = traits.probed || group.first().is_none_or(|c| c.checks_itself());
             state.unchecked |= result.running && !checked;
-            result.report.checked = checked;
+            result.report.young = !checked
+                && result.report.status == SlotStatus::Ready
+                && group.first().is_some_and(|container| self.is_young(container));
             self.report.slots.insert(plan.slot, result.report);
         }
         self.services.insert(name, state);
+    }
+
+    /// It may have been started only to fall. Wakes when that is over.
+    fn is_young(&mut self, container: &Container) -> bool {
+        let Some(up) = self.memory.ages.since_start(container, self.now) else { return false };
+        if up < SETTLING {
+            self.report.wake_at(self.now.mono.after(SETTLING.saturating_sub(up)));
+        }
+        up < SETTLING
     }
 
     /// The containers whose namespaces this service shares; `None` while one isn't there.

@@ -1,7 +1,8 @@
 //! `logs -f`: goes on over restarts and replacements, until Ctrl-C.
 //!
-//! The engine's own stream ends with a container's run. What comes after is asked for from the
-//! moment of the last line on, so that nothing is shown twice and nothing is missed.
+//! The engine's own stream ends with a container's run. What comes after is asked for from right
+//! after the last message that was shown, by the engine's own time of it: nothing is shown twice
+//! and nothing is missed.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use crate::observed::{Container, ContainerState};
 
 /// How often new containers and new runs are looked for.
 const LOOK: Duration = Duration::from_millis(300);
-/// Most bytes of a last line that are read for its time.
+/// Bytes within which a message's time ends.
 const STAMP: usize = 64;
 
 /// Follows the logs of services.
@@ -29,6 +30,8 @@ pub(super) struct Follow<'a> {
     services: &'a [String],
     /// As the person asked, for what is there at the beginning.
     wanted: LogOptions,
+    /// The person wants to see the times.
+    timestamps: bool,
     known: BTreeMap<ContainerId, Known>,
     /// What is wrong was said, and nothing since.
     told: bool,
@@ -43,8 +46,43 @@ struct Known {
     run: Option<Timestamp>,
     /// Its stream is open.
     open: bool,
-    /// Where to go on.
+    /// Where to go on while it has printed nothing.
     since: Option<String>,
+    stamps: Stamps,
+}
+
+/// Takes the times off what a container prints, and remembers the last one.
+#[derive(Default)]
+struct Stamps {
+    last: Option<String>,
+    /// The beginning of a message whose time isn't complete, of either stream.
+    open: [Option<Vec<u8>>; 2],
+}
+
+impl Stamps {
+    /// What is to be shown of a chunk; `None` if nothing is yet.
+    fn take(&mut self, mut chunk: LogChunk, shown: bool) -> Option<LogChunk> {
+        let open = &mut self.open[usize::from(chunk.stderr)];
+        if chunk.begins {
+            *open = Some(Vec::new());
+        }
+        let Some(head) = open else { return Some(chunk) };
+        head.append(&mut chunk.bytes);
+        let space = head.iter().position(|byte| *byte == b' ');
+        if space.is_none() && head.len() < STAMP {
+            return None;
+        }
+        chunk.bytes = open.take()?;
+        let time = std::str::from_utf8(&chunk.bytes[..space.unwrap_or_default()]).ok();
+        let time = time.filter(|time| time.parse::<jiff::Timestamp>().is_ok());
+        // No time: shown as it is.
+        let Some(time) = time.map(str::to_owned) else { return Some(chunk) };
+        if !shown {
+            chunk.bytes.drain(..=time.len());
+        }
+        self.last = Some(time);
+        Some(chunk)
+    }
 }
 
 /// A piece of a container's log; `None` at its end.
@@ -59,8 +97,18 @@ impl<'a> Follow<'a> {
         services: &'a [String],
         wanted: LogOptions,
     ) -> Self {
-        let known = BTreeMap::new();
-        Self { engine, clock, project, services, wanted, known, told: false, begun: false }
+        let timestamps = wanted.timestamps;
+        Self {
+            engine,
+            clock,
+            project,
+            services,
+            wanted: LogOptions { timestamps: true, ..wanted },
+            timestamps,
+            known: BTreeMap::new(),
+            told: false,
+            begun: false,
+        }
     }
 
     /// Ends when the reader leaves.
@@ -75,7 +123,7 @@ impl<'a> Follow<'a> {
         loop {
             tokio::select! {
                 Some((id, piece)) = streams.next() => {
-                    if !self.take(&id, piece, show).await? {
+                    if !self.take(&id, piece, show)? {
                         return Ok(Exit::Well);
                     }
                 }
@@ -94,52 +142,28 @@ impl<'a> Follow<'a> {
     }
 
     /// False when the reader has left.
-    async fn take(
+    fn take(
         &mut self,
         id: &ContainerId,
         piece: Option<Result<LogChunk, Fault>>,
         show: &mut Show<'_>,
     ) -> Result<bool, CliError> {
-        let Some(index) = self.known.get(id).map(|known| known.index) else { return Ok(true) };
+        let Some(known) = self.known.get_mut(id) else { return Ok(true) };
         match piece {
-            Some(Ok(chunk)) => return show.take(index, chunk),
+            Some(Ok(chunk)) => {
+                let index = known.index;
+                let Some(chunk) = known.stamps.take(chunk, self.timestamps) else {
+                    return Ok(true);
+                };
+                return show.take(index, chunk);
+            }
             Some(Err(fault)) => self.tell(&fault),
             None => {
-                show.end(index)?;
-                let since = self.resumes_at(id).await;
-                if let Some(known) = self.known.get_mut(id) {
-                    known.open = false;
-                    known.since = Some(since);
-                }
+                known.open = false;
+                show.end(known.index)?;
             }
         }
         Ok(true)
-    }
-
-    /// From when on nothing of a log was shown whose stream has ended.
-    async fn resumes_at(&self, id: &ContainerId) -> String {
-        let last = self.last_line(id).await;
-        let now = self.engine.inspect(id).await.ok();
-        let run = self.known.get(id).and_then(|known| known.run);
-        // The last line may be one of the next run already.
-        let next = now.as_ref().filter(|now| is_running(now) && now.started != run);
-        let at = match next {
-            Some(next) => next.finished.map(Timestamp::rfc3339),
-            None => last,
-        };
-        at.unwrap_or_else(|| self.clock.now().wall.rfc3339())
-    }
-
-    /// The moment after the last line of a log.
-    async fn last_line(&self, id: &ContainerId) -> Option<String> {
-        let options = LogOptions { tail: Some(1), timestamps: true, ..LogOptions::default() };
-        let mut log = self.engine.logs(id, &options).await.ok()?;
-        let mut text = Vec::new();
-        while let Some(Ok(chunk)) = log.next().await {
-            text.extend(chunk.bytes.into_iter().take(STAMP - text.len().min(STAMP)));
-        }
-        let text = String::from_utf8_lossy(&text);
-        after(text.split_whitespace().next()?)
     }
 
     /// Opens the logs of new containers, and of those that run again.
@@ -159,7 +183,9 @@ impl<'a> Follow<'a> {
                 // What runs and has no stream runs anew, or somebody cut the connection.
                 Some(known) if !is_running(&now) && known.run == now.started => continue,
                 Some(known) => {
-                    LogOptions { tail: None, since: known.since.clone(), ..self.wanted.clone() }
+                    let since = known.stamps.last.as_deref().and_then(after);
+                    let since = since.or_else(|| known.since.clone());
+                    LogOptions { tail: None, since, ..self.wanted.clone() }
                 }
                 // What is made while we look is shown from its beginning.
                 None if self.begun => LogOptions { tail: None, since: None, ..self.wanted.clone() },
@@ -176,10 +202,20 @@ impl<'a> Follow<'a> {
             let (piece, end) = (id.clone(), id.clone());
             let log = log.map(move |chunk| (piece.clone(), Some(chunk)));
             streams.push(log.chain(stream::once(async move { (end, None) })).boxed());
-            let index = self.known.get(&id).map(|known| known.index);
-            let index = index.unwrap_or_else(|| show.line(&slot));
-            let known = Known { index, run: now.started, open: true, since: None };
-            self.known.insert(id, known);
+            let since = match self.wanted.tail {
+                // Lines that weren't wanted at the beginning aren't wanted later.
+                Some(_) => Some(self.clock.now().wall.rfc3339()),
+                None => self.wanted.since.clone(),
+            };
+            let known = self.known.entry(id).or_insert_with(|| Known {
+                index: show.line(&slot),
+                run: None,
+                open: true,
+                since,
+                stamps: Stamps::default(),
+            });
+            (known.run, known.open) = (now.started, true);
+            known.stamps.open = Default::default();
         }
         Ok(())
     }
@@ -199,6 +235,25 @@ fn after(stamp: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_taken_off_however_the_messages_are_cut() {
+        let time = "2026-12-01T02:05:51.123456789Z";
+        let whole = format!("{time} one two\n").into_bytes();
+        for size in 1..=whole.len() {
+            for shown in [false, true] {
+                let (mut stamps, mut seen) = (Stamps::default(), Vec::new());
+                for (at, bytes) in whole.chunks(size).enumerate() {
+                    let bytes = bytes.to_vec();
+                    let chunk = LogChunk { stderr: false, begins: at == 0, bytes };
+                    seen.extend(stamps.take(chunk, shown).map(|chunk| chunk.bytes));
+                }
+                let wanted = if shown { &whole[..] } else { b"one two\n" };
+                assert_eq!(seen.concat(), wanted, "{size}");
+                assert_eq!(stamps.last.as_deref(), Some(time));
+            }
+        }
+    }
 
     #[test]
     fn it_goes_on_right_after_the_last_line() {

@@ -245,7 +245,9 @@ impl Follower {
         }
         // The goal first: who sees the new status finds the new goal.
         self.goal.send_if_modified(|goal| {
-            let replace = !same || goal.is_none();
+            // What is written differently and means the same is no edit, but is what was read.
+            let read = &loaded.goal.desired.files;
+            let replace = !same || goal.as_ref().is_none_or(|goal| goal.desired.files != *read);
             if replace {
                 *goal = Some(loaded.goal);
             }

@@ -18,6 +18,8 @@ const NAME: &str = "GET /containers/{id}/logs";
 pub(super) struct Frames {
     header: Vec<u8>,
     stderr: bool,
+    /// Nothing of the present frame was handed over yet.
+    begins: bool,
     left: usize,
 }
 
@@ -37,12 +39,14 @@ impl Frames {
                     return Err(format!("a log frame names stream {stream}"));
                 }
                 self.stderr = stream == 2;
+                self.begins = true;
                 self.left = u32::from_be_bytes([a, b, c, d]) as usize;
                 self.header.clear();
             } else {
                 let bytes = piece.split_to(self.left.min(piece.len()));
                 self.left -= bytes.len();
-                out.push(LogChunk { stderr: self.stderr, bytes: bytes.into() });
+                let begins = std::mem::take(&mut self.begins);
+                out.push(LogChunk { stderr: self.stderr, begins, bytes: bytes.into() });
             }
         }
         Ok(())
@@ -51,6 +55,16 @@ impl Frames {
     fn is_between_frames(&self) -> bool {
         self.left == 0 && self.header.is_empty()
     }
+}
+
+/// The bytes of a terminal, a chunk a line: nothing else tells where a message begins.
+fn lines(piece: &[u8], at_start: &mut bool) -> Vec<LogChunk> {
+    let pieces = piece.split_inclusive(|byte| *byte == b'\n');
+    let chunk = |line: &[u8]| {
+        let begins = std::mem::replace(at_start, line.ends_with(b"\n"));
+        LogChunk { stderr: false, begins, bytes: line.to_vec() }
+    };
+    pieces.map(chunk).collect()
 }
 
 /// `since` as the engine takes it: Unix seconds with an optional fraction.
@@ -98,9 +112,9 @@ pub(super) async fn open(
     tty: bool,
 ) -> Result<BoxStream<'static, Result<LogChunk, Fault>>, Fault> {
     let call = Call::get(NAME, path(version, id, options)?, Duration::from_secs(30), 0);
-    let mut frames = (!tty).then(Frames::default);
+    let (mut frames, mut at_start) = ((!tty).then(Frames::default), true);
     let chunks = transport.stream(&call).await?.items(move |piece| match (&mut frames, piece) {
-        (None, Some(piece)) => Ok(vec![LogChunk { stderr: false, bytes: piece.into() }]),
+        (None, Some(piece)) => Ok(lines(&piece, &mut at_start)),
         (Some(frames), Some(piece)) => {
             let mut chunks = Vec::new();
             let taken = frames.push(piece, &mut chunks);

@@ -238,7 +238,7 @@ impl Engine for SimEngine {
             let skip = lines.len().saturating_sub(skip.unwrap_or(usize::MAX));
             let chunks: Vec<_> = lines[skip..]
                 .iter()
-                .map(|l| Ok(LogChunk { stderr: false, bytes: l.as_bytes().to_vec() }))
+                .map(|l| Ok(LogChunk { stderr: false, begins: true, bytes: l.as_bytes().to_vec() }))
                 .collect();
             Ok(stream::iter(chunks).boxed())
         })

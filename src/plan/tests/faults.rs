@@ -283,3 +283,16 @@ fn scaling_up_fills_gaps_and_scaling_down_keeps_the_lowest() {
         "[1]    -> #2 service web/3: remove web3  (more containers than wanted)",
     ]);
 }
+
+#[test]
+fn what_nobody_can_judge_is_young_for_a_second() {
+    let young = |w: &mut World| w.planned().1.slots[&slot("web", 1)].young;
+    let mut w = World::new([service("web")]).up();
+    assert!(!young(&mut w));
+    w.fault("web", |c| c.started = Some(ago(0)));
+    assert!(young(&mut w));
+    assert_eq!(w.planned().1.wake, Some(w.now.mono.after(std::time::Duration::from_secs(1))));
+    w.traits.entry("web".into()).or_default().probed = true;
+    w.probe("web", Answer::Ready, "Ready", 0);
+    assert!(!young(&mut w), "somebody can");
+}

@@ -30,7 +30,18 @@ fn row_02_engine_absent_at_boot() {
         daemon.condition("stacks", "SourceValid").starts_with("True Valid")
     });
     assert!(daemon.condition("stacks", "EngineReachable").starts_with("False EngineUnreachable"));
+    let stacks = home.run(&["get", "stacks"]).stdout;
+    assert!(stacks.contains("EngineUnreachable") && stacks.contains("engine.sock"), "{stacks}");
+    // What is wanted is listed, though nobody has seen it.
+    let services = home.run(&["get", "services", "-o", "json"]).stdout;
+    let services: serde_json::Value = serde_json::from_str(&services).expect("JSON");
+    let web = &services["items"][0];
+    assert_eq!((&web["service"], &web["status"]), (&"a".into(), &"unknown".into()));
+    assert!(web["message"].as_str().expect("text").contains("engine.sock"), "{web}");
     let metrics = daemon.metrics();
+    let away =
+        "homeostat_stack_condition{stack=\"stacks\",status=\"false\",type=\"EngineReachable\"}";
+    assert_eq!(metrics[away], 1.0);
     assert_eq!(metrics["homeostat_engine_up"], 0.0);
     assert_eq!(metrics["homeostat_event_stream_connected"], 0.0);
     assert_eq!(metrics["homeostat_config_last_reload_successful"], 1.0);

@@ -220,6 +220,11 @@ fn a_service_that_dies_at_once_is_not_called_ready() {
         let project = home.project("short");
         home.write("compose.yaml", &plain(&project, "[job, '500', '7']"));
         let daemon = with_daemon.then(|| home.daemon(&[]));
+        if let Some(daemon) = &daemon {
+            daemon.until("it keeps it", || {
+                daemon.condition("stacks", "LeaseHeld").starts_with("True")
+            });
+        }
         let ran = home.run(&["apply"]);
         assert_eq!(ran.code, Some(1), "with a daemon {with_daemon}: {ran:?}");
         assert!(ran.stderr.contains("exited 7"), "{ran:?}");

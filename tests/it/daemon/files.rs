@@ -70,6 +70,8 @@ fn rows_32_and_33_edits() {
     let told = daemon.condition("stacks", "SourceValid");
     assert!(told.contains("compose.yaml:6:5: unknown attribute `enviroment`"), "{told}");
     assert!(told.contains("did you mean `environment`?"), "{told}");
+    let shown = home.run(&["get", "stacks"]).stdout;
+    assert!(shown.contains("SourceInvalid") && shown.contains("compose.yaml:6:5"), "{shown}");
     assert_eq!(daemon.metrics()[RELOADED], 0.0);
     assert_eq!(runs(&project), first);
     // The last good state is still kept.

@@ -168,6 +168,17 @@ fn metrics_are_complete_and_prometheus_reads_them() {
     assert_eq!(ones["task"], ["completed"]);
     assert!(statuses.values().all(|n| *n == 11), "{statuses:?}");
     assert!(of_service.values().all(|n| *n <= 60), "{of_service:?}");
+    let metrics = daemon.metrics();
+    for service in ["web", "task"] {
+        let labels = format!("{{project=\"{project}\",service=\"{service}\"}}");
+        assert_eq!(metrics[&format!("homeostat_service_containers_ready{labels}")], 1.0);
+    }
+    // A command has the files read, and that is no reload.
+    let reloads = "homeostat_config_reloads_total{result=\"success\"}";
+    let before = daemon.metrics()[reloads];
+    assert_eq!(home.run(&["plan"]).code, Some(0));
+    assert_eq!(home.run(&["apply"]).code, Some(0));
+    assert_eq!(daemon.metrics()[reloads], before);
     // What happened is counted.
     for counted in [
         "homeostat_actions_total{action=\"create_container\",result=\"done\"}",
