@@ -165,14 +165,18 @@ async fn tcp_reads_and_never_writes() {
             assert_eq!(problem.status, expected);
         }
     }
-    for verb in ["apply", "plan", "reconcile"] {
-        let path = format!("/api/v1/stacks/bot/{verb}");
+    let verbs = ["apply", "plan", "reconcile", "pause", "resume"];
+    let stacks = verbs.map(|verb| format!("/api/v1/stacks/bot/{verb}"));
+    for path in stacks.into_iter().chain(["/api/v1/incidents/abcde".to_owned()]) {
         let request = format!(
             "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
         );
         let answer = raw(http, &request).await;
-        assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+        let refused = ["HTTP/1.1 404 ", "HTTP/1.1 405 "].iter().any(|r| answer.starts_with(r));
+        assert!(refused, "{path}: {answer}");
     }
+    let (status, _) = get(http, "/api/v1/config").await;
+    assert_eq!(status, 404, "the files as they are, with their values, are nobody's over HTTP");
     let answer =
         raw(http, "DELETE /api/v1/stacks HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             .await;

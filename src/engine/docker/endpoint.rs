@@ -203,12 +203,24 @@ fn default_sockets(around: &Surroundings) -> Vec<PathBuf> {
     sockets
 }
 
+/// A host as people may see it: a password in it is never shown.
+fn without_password(host: &str) -> String {
+    let (scheme, rest) = host.split_once("://").map_or(("", host), |(s, rest)| (s, rest));
+    let Some((user, place)) = rest.rsplit_once('@') else { return host.to_owned() };
+    let Some((user, _)) = user.split_once(':') else { return host.to_owned() };
+    let slashes = if scheme.is_empty() { "" } else { "://" };
+    format!("{scheme}{slashes}{user}:…@{place}")
+}
+
 /// Reads a host as Docker's `-H` takes it. `tls` is asked only for tcp.
 pub(super) fn parse(
     host: &str,
     tls: impl FnOnce() -> Result<Option<Tls>, Fault>,
 ) -> Result<Address, Fault> {
-    let bad = |reason: &str| Fault::BadEndpoint { endpoint: host.into(), reason: reason.into() };
+    let bad = |reason: &str| Fault::BadEndpoint {
+        endpoint: without_password(host),
+        reason: reason.into(),
+    };
     let (scheme, rest) = match host.split_once("://") {
         Some(parts) => parts,
         None if host.starts_with('/') => ("unix", host),

@@ -141,6 +141,41 @@ fn a_service_that_answers_is_never_restarted() {
     w.expect(&[]);
     w.probe("web", Answer::Ready, "Ready", 0);
     w.expect(&[]);
+    let web = &w.planned().1.slots[&slot("web", 1)];
+    assert_eq!(web.status, crate::plan::SlotStatus::Degraded, "said, though it serves");
+}
+
+#[test]
+fn the_policy_says_whose_word_makes_a_service_ready() {
+    use crate::desired::ReadinessPolicy::{Both, Docker, Either};
+    use Answer::{NotReady, Ready, Unknown};
+    let (well, ill, begins, none) =
+        (Health::Healthy, Health::Unhealthy, Health::Starting, Health::None);
+    for (docker, driver, ready) in [
+        // With the policies Either, Docker and Both.
+        (well, Ready, [true, true, true]),
+        (well, NotReady, [true, true, false]),
+        (well, Unknown, [true, true, true]),
+        (ill, Ready, [true, false, false]),
+        (ill, NotReady, [false, false, false]),
+        (ill, Unknown, [false, false, false]),
+        (begins, Ready, [true, false, false]),
+        (begins, Unknown, [false, false, false]),
+        // Without a healthcheck the driver's word is all there is, then that it runs.
+        (none, Ready, [true, true, true]),
+        (none, NotReady, [false, false, false]),
+        (none, Unknown, [true, true, true]),
+    ] {
+        for (policy, ready) in [Either, Docker, Both].into_iter().zip(ready) {
+            let mut w = World::new([service("web")]).up();
+            w.policy.readiness = policy;
+            w.traits.entry("web".into()).or_default().probed = true;
+            w.fault("web", |c| (c.health, c.has_healthcheck) = (docker, docker != none));
+            w.probe("web", driver, "Reason", 0);
+            let status = w.planned().1.slots[&slot("web", 1)].status;
+            assert_eq!(status.is_good(), ready, "{policy:?}: {docker:?} and {driver:?}: {status}");
+        }
+    }
 }
 
 #[test]

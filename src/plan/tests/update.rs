@@ -239,6 +239,12 @@ fn only_what_can_be_written_holds_data() {
     w.observed.containers.get_mut(&id(OLD)).expect("there").mounts = vec![data()];
     learn(&mut w);
     assert!(pinned(&w).person.is_some(), "the old one's count, too");
+    for rw in [true, false] {
+        let mut w = stateful();
+        new(&mut w).mounts[0] = Mount { kind: "bind".into(), rw, ..data() };
+        learn(&mut w);
+        assert_eq!(pinned(&w).person.is_some(), rw, "a folder of the host holds data, too");
+    }
 }
 
 /// The old container runs again under its own name; the version that failed is remembered.

@@ -65,6 +65,9 @@ fn canaries_stay_where_they_were_written() {
     docker(&["kill", &name]);
     docker(&["rm", "-f", &format!("{project}-broken-1")]);
     daemon.until("a is ready again", || ready(&daemon));
+    let applied = home.run(&["apply"]);
+    assert_eq!(applied.code, Some(1), "`broken` never runs: {applied:?}");
+    said.push(("apply".into(), applied.stdout + &applied.stderr));
     // A mistake beside a secret.
     let bad = text(&project, "3").replace("      V:", "      PASSWORD: canary-env-7f3a\n      V:");
     home.write("compose.yaml", &bad);
@@ -82,11 +85,17 @@ fn canaries_stay_where_they_were_written() {
         "/api/v1/volumes",
         "/api/v1/plan",
         "/api/v1/events",
+        "/api/v1/incidents",
     ] {
         said.push((path.into(), daemon.get(path).1));
     }
+    let incidents = daemon.api("/api/v1/incidents");
+    let id = incidents["items"][0]["id"].as_str().expect("`broken` has one").to_owned();
+    let incident = format!("incident/{id}");
     for args in [
         &["get", "services", "-o", "json"][..],
+        &["get", "incidents", "-o", "json"],
+        &["describe", &incident],
         &["get", "stacks", "-o", "yaml"],
         &["get", "volumes", "-o", "json"],
         &["get", "networks", "-o", "json"],

@@ -175,12 +175,16 @@ fn unusable_hosts_say_why() {
         ("ssh://-oX", "dash"),
         ("ssh://-l@box", "dash"),
         ("ssh://me:secret@box", "use a key"),
+        ("tcp://me:secret@box:2375", "without a user"),
+        ("me:secret@box", "without a user"),
+        ("gopher://me:p:secret@box", "gopher://me:…@box"),
         ("ssh://box/run/$(x)", "letters"),
         ("gopher://box", "unknown scheme"),
     ] {
         let fault = plain(host).expect_err(host);
         assert_eq!(fault.reason(), "BadEndpoint");
         assert!(fault.to_string().contains(reason), "{fault}");
+        assert!(!fault.to_string().contains("secret"), "{fault}");
     }
 }
 
