@@ -221,6 +221,8 @@ fn a_day_in_the_life_among_people_other_tools_and_crashes() {
         day.daemon().condition("stacks", "UpdateFailed").starts_with("True NeedsPerson")
     });
     day.kill_and_start();
+    // It may have been killed before it stopped the version that failed.
+    day.until("it is stopped", || !day.is_running("db"));
     day.stays_down("db");
     let again = day.engine.docker(&[
         "volume",

@@ -89,13 +89,9 @@ fn canaries_stay_where_they_were_written() {
     ] {
         said.push((path.into(), daemon.get(path).1));
     }
-    let incidents = daemon.api("/api/v1/incidents");
-    let id = incidents["items"][0]["id"].as_str().expect("`broken` has one").to_owned();
-    let incident = format!("incident/{id}");
     for args in [
         &["get", "services", "-o", "json"][..],
         &["get", "incidents", "-o", "json"],
-        &["describe", &incident],
         &["get", "stacks", "-o", "yaml"],
         &["get", "volumes", "-o", "json"],
         &["get", "networks", "-o", "json"],

@@ -88,7 +88,7 @@ fn row_14_a_paused_container_is_reported_and_left_paused() {
     let mut stack = up("r14", ONE);
     let before = stack.runs();
     docker(&["pause", &stack.container("web")]);
-    stack.says("service web/1", "held(paused by hand");
+    stack.says("service web/1", "held(paused by hand; `docker unpause P-web-1` ends it)");
     assert_eq!(stack.status("web"), Some(SlotStatus::Paused));
     stack.stays_idle();
     assert_eq!(stack.inspect("web", "{{.State.Paused}}"), "true");

@@ -185,7 +185,7 @@ services:
     let mut stack = up("unpaused", compose);
     let before = stack.runs();
     docker(&["pause", &stack.container("web")]);
-    stack.says("service web/1", "held(paused by hand");
+    stack.says("service web/1", "held(paused by hand; `docker unpause P-web-1` ends it)");
     docker(&["unpause", &stack.container("web")]);
     assert_eq!(stack.inspect("web", "{{.State.Health.Status}}"), "unhealthy", "no trap any more");
     stack.stays_idle();
