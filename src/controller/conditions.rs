@@ -2,6 +2,7 @@
 
 use crate::api::status::{Condition, ConditionStatus, set_condition};
 use crate::clock::Timestamp;
+use crate::lease::LeaseState;
 use crate::plan::Report;
 use crate::plan::hold::{Hold, HoldKind, On};
 use crate::plan::update::Stage;
@@ -95,6 +96,9 @@ const WORST: [(&str, bool); 12] = [
     ("Ready", false),
 ];
 
+/// Why an operator of the tier `observe` holds no lease.
+const OBSERVING: &str = LeaseState::Observing.reason();
+
 /// The word and the message of the worst condition. `held` says that the whole stack is.
 pub(super) fn worst(conditions: &[Condition], held: bool) -> (String, String) {
     for (kind, bad) in WORST {
@@ -105,6 +109,10 @@ pub(super) fn worst(conditions: &[Condition], held: bool) -> (String, String) {
             // Nobody can tell yet.
             ConditionStatus::Unknown => !bad,
         };
+        // Who only observes was told to: that hides nothing that is wrong.
+        if kind == "LeaseHeld" && found.reason == OBSERVING {
+            continue;
+        }
         // What is held as a whole is neither in sync nor ready, and shall not be.
         if !is_bad || held && matches!(kind, "Synced" | "Ready") {
             continue;
@@ -186,6 +194,9 @@ mod tests {
             "ProjectTaken"
         );
         assert_eq!(word(&[waits[0], ("SourceValid", Unknown, "Loading")], false), "Loading");
+        let observes = [waits[1], ("LeaseHeld", False, OBSERVING)];
+        assert_eq!(word(&observes, false), "Progressing");
+        assert_eq!(word(&[waits[1], ("LeaseHeld", False, "Standby")], false), "Standby");
         let away = [broken[2], ("EngineReachable", False, "Refused"), ("DataLost", True, "x")];
         assert_eq!(word(&away, false), "EngineUnreachable");
         assert_eq!(word(&[well[0], ("DataLost", True, "VolumeRemoved")], false), "DataLost");
